@@ -1,0 +1,87 @@
+"""Running statistics: moments of observations, deviation of discounted returns.
+
+Statistics move only after an update (`Policy.observe`, `RewardScaler.scale` for rewards), never between acting
+and evaluating: moving them in between makes fresh data look off-policy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class RunningMoments(nn.Module):
+    """Count, mean and variance of a stream of vectors, merged batch by batch (Chan et al. 1979).
+
+    Kept in float64, so that a hundred million rows still move it. Shapes: `[*shape]`.
+    """
+
+    mean: Tensor
+    var: Tensor
+    count: Tensor
+
+    def __init__(self, shape: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        # Plain float64 kept as buffers: saved with the weights, moved with the module.
+        self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("var", torch.ones(shape, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+
+    @torch.no_grad()
+    def update(self, rows: Tensor) -> None:
+        """Merge `rows` `[M, *shape]`; an empty batch changes nothing."""
+        if rows.shape[0] == 0:
+            return
+        rows = rows.to(torch.float64)
+        mean, var, count = rows.mean(0), rows.var(0, unbiased=False), float(rows.shape[0])
+        total = self.count + count
+        delta = mean - self.mean
+        m2 = self.var * self.count + var * count + delta**2 * (self.count * count / total)
+        self.mean.add_(delta * (count / total))
+        self.var.copy_(m2 / total)
+        self.count.copy_(total)
+
+    def std(self, floor: float = 1e-8) -> Tensor:
+        """Deviation, float64, never below √floor."""
+        return (self.var + floor).sqrt()
+
+
+class RewardScaler:
+    """Divides a reward by the running deviation of its discounted return.
+
+    Keeps the value targets near unit scale whatever the environment pays. Unlike observation statistics it takes
+    the rollout in before scaling it: the scale of rewards cannot make data look off-policy, and the first rollout
+    would otherwise be unscaled.
+    """
+
+    def __init__(self, num_envs: int, gamma: float, clip: float, device: torch.device) -> None:
+        self.gamma = gamma
+        self.clip = clip
+        self.moments = RunningMoments().to(device)
+        self.running = torch.zeros(num_envs, dtype=torch.float64, device=device)
+
+    @torch.no_grad()
+    def scale(self, reward: Tensor, done: Tensor, valid: Tensor, *, learn: bool = True) -> Tensor:
+        """Take in and scale `reward` `[T, N]`; `done` cuts the return, invalid rows are passed over."""
+        if learn:
+            returns = torch.empty_like(reward, dtype=torch.float64)
+            keep = self.gamma * torch.where(valid, 1.0, 1.0 / self.gamma if self.gamma else 0.0).double()
+            running = self.running
+            for t in range(reward.shape[0]):
+                running = running * keep[t] + reward[t] * valid[t]
+                returns[t] = running
+                running = running * (~done[t])
+            self.running = running
+            self.moments.update(returns[valid])
+        return (reward / self.moments.std().to(reward.dtype)).clamp(-self.clip, self.clip)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Statistics and the running return of each environment."""
+        return {"moments": dict(self.moments.state_dict()), "running": self.running}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.moments.load_state_dict(state["moments"])
+        self.running = state["running"].to(self.running)

@@ -1,0 +1,75 @@
+"""Random numbers as a function of (seed, stream, environment, step): nothing to advance, nothing to lose.
+
+Every draw is a hash of its own coordinates, so workers, ranks and engines that hold different environments draw
+the same numbers, and a resumed run needs only the step counter. The mixing is the 64-bit finaliser of
+splitmix64 (Steele, Lea & Flood 2014), applied once per coordinate; integers only, so identical on every device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import torch
+from torch import Tensor
+
+_GAMMA = 0x9E3779B97F4A7C15
+
+
+def _signed(value: int) -> int:
+    value &= (1 << 64) - 1
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+_M1, _M2, _STEP = _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB), _signed(_GAMMA)
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    # Logical shift right: torch's >> on int64 drags the sign along.
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shift(x, 30)) * _M1
+    x = (x ^ _shift(x, 27)) * _M2
+    return x ^ _shift(x, 31)
+
+
+def stream_key(seed: int, stream: str) -> int:
+    """A 63-bit key for a named stream of a seed."""
+    digest = hashlib.blake2b(f"{seed}/{stream}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def bits(key: int, envs: Tensor, first_step: int, steps: int, dim: int) -> Tensor:
+    """`[steps, N, dim]` int64 hashes for global environment indices `envs` `[N]` and steps from `first_step`."""
+    device = envs.device
+    step = torch.arange(first_step, first_step + steps, device=device, dtype=torch.int64)
+    lane = torch.arange(dim, device=device, dtype=torch.int64)
+    x = _mix(torch.full((), _signed(key), device=device, dtype=torch.int64) + (envs + 1) * _STEP)
+    x = _mix(x[None, :] + (step[:, None] + 1) * _STEP)
+    return _mix(x[:, :, None] + (lane + 1) * _STEP)
+
+
+def uniform(key: int, envs: Tensor, first_step: int, steps: int, dim: int) -> Tensor:
+    """`[steps, N, dim]` float32 in (0, 1), 24 bits each, never 0 or 1."""
+    return (_shift(bits(key, envs, first_step, steps, dim), 40).to(torch.float32) + 0.5) * 2.0**-24
+
+
+def normal(key: int, envs: Tensor, first_step: int, steps: int, dim: int) -> Tensor:
+    """`[steps, N, dim]` float32 standard normal, by the inverse of its distribution function."""
+    raw = _shift(bits(key, envs, first_step, steps, dim), 12).to(torch.float64)
+    u = (raw + 0.5) * 2.0**-52
+    return (torch.erfinv(2.0 * u - 1.0) * math.sqrt(2.0)).to(torch.float32)
+
+
+def permutation(key: int, index: int, rows: int, device: torch.device) -> Tensor:
+    """A permutation of `rows`, number `index` of the stream `key`."""
+    generator = torch.Generator()
+    generator.manual_seed(stream_key(key, str(index)))
+    return torch.randperm(rows, generator=generator).to(device)
+
+
+def integer_seed(seed: int, stream: str, *indices: int) -> int:
+    """A 31-bit seed for somebody else's generator (an environment's, NumPy's)."""
+    return stream_key(seed, stream + "".join(f"/{i}" for i in indices)) & 0x7FFFFFFF
