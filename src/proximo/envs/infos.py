@@ -1,0 +1,81 @@
+"""Numbers of the `info` dictionaries as tensors `[N]`, NaN where an environment gave none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from proximo.config.experiment import EnvConfig
+from proximo.envs.replay import GymEnv
+from proximo.envs.spaces import Array
+from proximo.errors import RunError
+
+SUCCESS = "success"
+EPISODE = ("episode_return", "episode_length")
+"""Set by wrappers that change rewards or where episodes end: the true ones, at a true end only."""
+
+
+class InfoReader:
+    """Collects named numbers of one step; a step in which none occur costs nothing but a small dict."""
+
+    def __init__(self, env: GymEnv, config: EnvConfig, num_envs: int, device: torch.device) -> None:
+        names = {name: name for name in config.info}
+        names.update({config.success_key: SUCCESS} if config.success_key else {})
+        if reports_episodes(env):
+            names.update({name: name for name in EPISODE})
+        self._names = tuple(names.items())
+        self._num_envs, self._device = num_envs, device
+        nothing = torch.full((num_envs,), float("nan"), device=device)
+        self._blank: dict[str, Tensor] = {name: nothing for name in names.values()}
+        self._cells: dict[str, Array] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is to be read at all."""
+        return bool(self._names)
+
+    def read(self, index: int, info: dict[str, Any]) -> None:
+        """Pick the named numbers from one environment's `info`."""
+        for key, name in self._names:
+            if key in info:
+                self.cell(name)[index] = number(info[key], key)
+
+    def cell(self, name: str) -> Array:
+        """`[N]` values of this step under `name`, NaN until written."""
+        cell = self._cells.get(name)
+        if cell is None:
+            cell = self._cells[name] = np.full(self._num_envs, np.nan, np.float32)
+        return cell
+
+    def take(self) -> dict[str, Tensor]:
+        """The step's numbers by name, always the same names; begins the next step."""
+        out = dict(self._blank)
+        if self._cells:
+            for name, cell in self._cells.items():
+                out[name] = torch.from_numpy(cell).to(self._device)
+            self._cells = {}
+        return out
+
+
+def reports_episodes(env: GymEnv) -> bool:
+    """Whether a wrapper of `env` reports true episode returns because it changes what the agent sees of them."""
+    layer: Any = env
+    while True:
+        if getattr(type(layer), "reports_episodes", False):
+            return True
+        if layer is layer.unwrapped:
+            return False
+        layer = layer.env
+
+
+def number(value: Any, key: str) -> float:
+    """A scalar as float (None: NaN); `RunError` naming the key for anything else."""
+    if value is None:
+        return float("nan")
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"info[{key!r}] is {value!r}, not a number; remove it from env.info") from error

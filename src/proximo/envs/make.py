@@ -1,0 +1,67 @@
+"""The front door: a configuration in, a tensor environment out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from proximo.config.experiment import EnvConfig
+from proximo.core.types import VecEnv
+from proximo.envs.gym import SyncEnv
+from proximo.envs.single import make_single
+from proximo.errors import UserError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a backend is asked for."""
+
+    config: EnvConfig
+    num_envs: int
+    device: torch.device
+    render_mode: str | None
+    training: bool
+    """False for evaluation: preprocessing that only helps learning (life-loss ends, clipped rewards) is left out."""
+    first_env: int
+    """Global index of the first copy (it enters the seeds)."""
+
+
+def make_sync(request: Request) -> VecEnv:
+    """One Gymnasium environment per copy, stepped one by one in this process."""
+    envs = [
+        make_single(request.config, render_mode=request.render_mode, training=request.training)
+        for _ in range(request.num_envs)
+    ]
+    return SyncEnv(envs, request.config, request.device, request.first_env)
+
+
+BACKENDS: dict[str, Callable[[Request], VecEnv]] = {"sync": make_sync}
+"""Ways to step the copies, by name; `auto` chooses one of them."""
+
+
+def choose_backend(config: EnvConfig) -> tuple[str, str]:
+    """Name of the backend for a configuration and why; a static rule, nothing is measured."""
+    if config.backend != "auto":
+        if config.backend not in BACKENDS:
+            raise UserError(f"env.backend: {config.backend!r} is none of {', '.join(['auto', *BACKENDS])}")
+        return config.backend, "asked for"
+    return "sync", "one process is fastest for cheap environments, and it can resume any of them"
+
+
+def make_env(
+    config: EnvConfig,
+    *,
+    num_envs: int | None = None,
+    device: str | torch.device = "cpu",
+    render_mode: str | None = None,
+    training: bool = True,
+    first_env: int = 0,
+) -> VecEnv:
+    """Make `num_envs` (default: `config.num_envs`) copies of an environment; `UserError` if it cannot be made."""
+    name, _ = choose_backend(config)
+    count = config.num_envs if num_envs is None else num_envs
+    if count < 1:
+        raise UserError(f"env.num_envs must be at least 1, not {count}")
+    return BACKENDS[name](Request(config, count, torch.device(device), render_mode, training, first_env))
