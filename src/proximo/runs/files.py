@@ -1,0 +1,66 @@
+"""Writing files so that a crash, a full disk or a read-only folder never leaves half of one behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from proximo.errors import RunError
+
+_CURES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of your quota",
+    errno.EROFS: "choose a writable folder with runs_dir=…",
+    errno.EACCES: "choose a writable folder with runs_dir=…",
+    errno.EPERM: "choose a writable folder with runs_dir=…",
+    errno.ENOTDIR: "a part of the path is a file: remove it or choose another runs_dir=…",
+    errno.EEXIST: "a file is in the way: remove it or choose another runs_dir=…",
+}
+
+
+@contextmanager
+def writing(path: Path, *, kept: str = "") -> Iterator[None]:
+    """Turn an `OSError` in the block into a RunError naming `path`, the cause, the cure and what is kept."""
+    try:
+        yield
+    except OSError as error:
+        cause = (error.strerror or str(error)).lower()
+        cure = _CURES.get(error.errno or 0, "check the folder")
+        raise RunError(f"cannot write {path}: {cause}; {cure}{kept}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a new file and wait until it is on the disk."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write `text` to `path` in one go: a reader sees the old or the new content, never half of it."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    with writing(path):
+        try:
+            write_synced(temporary, text.encode())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def safe_name(text: str) -> str:
+    """`text` as one folder name: `ALE/Pong-v5` becomes `ALE_Pong-v5`."""
+    return re.sub(r"[^A-Za-z0-9._+@-]+", "_", text).lstrip(".-") or "_"

@@ -1,0 +1,146 @@
+"""The two files every run has: `progress.csv` (a row per update) and `events.jsonl` (a record per event)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from proximo.runs.files import replace_file, writing
+
+
+class Progress:
+    """Appends rows to `progress.csv`, flushed one by one; an absent metric is an empty cell.
+
+    The header is `columns` (and whatever an earlier part of the run had). A metric that nobody announced
+    widens the table: the file is rewritten once, instead of losing the number.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], *, resume_step: int | None = None) -> None:
+        """Continue `path`, dropping a half-written last line and rows past `resume_step`; or start it."""
+        self.path = path
+        self._file: TextIO | None = None
+        rows = list(read_progress(path))
+        if resume_step is not None:
+            rows = [row for row in rows if float(row.get("step") or math.inf) <= resume_step]
+        earlier = _header(path)
+        self.columns = list(dict.fromkeys(["step", *earlier, *columns]))
+        self._rewrite(rows)
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Append one row. Raises: RunError (disk full)."""
+        new = [name for name in row if name not in self.columns]
+        if new or self._file is None:
+            rows = list(read_progress(self.path))
+            self.columns += new
+            self._rewrite(rows)
+        assert self._file is not None
+        cells = (_cell(row[name]) if name in row else "" for name in self.columns)
+        with writing(self.path):
+            self._file.write(_line(cells))
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; a later `write` opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _rewrite(self, rows: Iterable[Mapping[str, str]]) -> None:
+        self.close()
+        lines = [_line(self.columns)]
+        lines += [_line(row.get(name, "") for name in self.columns) for row in rows]
+        replace_file(self.path, "".join(lines))
+        with writing(self.path):
+            self._file = self.path.open("a", encoding="utf-8", newline="")
+
+
+def _line(cells: Iterable[str]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(list(cells))
+    return buffer.getvalue()
+
+
+def _cell(value: float) -> str:
+    # repr keeps every digit, so that two runs can be compared exactly.
+    return repr(int(value)) if isinstance(value, int) else repr(float(value))
+
+
+def _header(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        first = file.readline()
+    return next(csv.reader([first]), []) if first.endswith("\n") else []
+
+
+def read_progress(path: Path) -> Iterator[dict[str, str]]:
+    """Rows of a `progress.csv` as text by column, without a last line that was cut off by a kill."""
+    if not path.exists():
+        return
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    yield from csv.DictReader(io.StringIO(whole, newline=""))
+
+
+class Events:
+    """Appends records `{"time", "step", "kind", ...}` to `events.jsonl`, one JSON object per line.
+
+    Append-only, also over resumes: a record of kind `resume` says from which step the story goes on. Numbers
+    that are not finite become null.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: TextIO | None = None
+
+    def write(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
+        """Append one record, flushed. Raises: RunError (disk full)."""
+        with writing(self.path):
+            if self._file is None:
+                _drop_torn_line(self.path)
+                self._file = self.path.open("a", encoding="utf-8")
+            record = {"time": round(time.time(), 3), "step": step, "kind": kind, **jsonable(fields)}
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; a later `write` opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _drop_torn_line(path: Path) -> None:
+    if path.exists():
+        data = path.read_bytes()
+        if data and not data.endswith(b"\n"):
+            os.truncate(path, data.rfind(b"\n") + 1)
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """Records of an `events.jsonl`, without a last line that was cut off by a kill."""
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                if line.endswith("\n"):
+                    yield json.loads(line)
+
+
+def jsonable(value: Any) -> Any:
+    """Strict JSON for numbers, strings, lists and mappings; nan and ±inf become null, the rest its text."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(v) for v in value]
+    return str(value)

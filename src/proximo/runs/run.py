@@ -1,0 +1,287 @@
+"""The folder of a run: `runs/<env>/<name>-<time>/`, its files, its status and its lock."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from proximo.config.experiment import Experiment
+from proximo.errors import RunError, UserError
+from proximo.runs import checkpoint
+from proximo.runs.files import replace_file, safe_name, writing
+from proximo.runs.log import Events, Progress, read_progress
+from proximo.runs.provenance import provenance
+
+State = Literal["created", "running", "finished", "stopped", "failed", "interrupted"]
+EXPERIMENT_FILE = "experiment.yaml"
+_STATUS_FILE = "status.json"
+_LOCK_FILE = ".lock"
+# POSIX locks belong to the process: a second Run object in this one must be refused by us.
+_locked_here: set[Path] = set()
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a run is doing: `interrupted` is one that was killed, so that nobody could write anything else."""
+
+    state: State
+    reason: str
+    step: int
+    time: float
+    """Unix seconds of the last change."""
+
+
+class Run:
+    """Handle of a run's folder."""
+
+    def __init__(self, path: Path, checkpoint_: Path | None = None) -> None:
+        self.path = path
+        self.chosen = checkpoint_
+        """The checkpoint that was named when opening (`runs/x/checkpoints/100`, `runs/x/best`), else None."""
+        self.events = Events(path / "events.jsonl")
+        self._lock: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    # --- making and finding ---
+
+    @classmethod
+    def create(cls, experiment: Experiment) -> Run:
+        """A new run folder with `experiment.yaml` and `provenance.json`; unique within the same second too.
+
+        Raises: RunError where the folder cannot be written.
+        """
+        parent = Path(experiment.runs_dir) / safe_name(experiment.env.id)
+        stem = f"{safe_name(experiment.name)}-{time.strftime('%Y%m%d-%H%M%S')}"
+        with writing(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            path = _new_folder(parent, stem)
+            (path / "checkpoints").mkdir()
+        run = cls(path)
+        run.write_experiment(experiment)
+        replace_file(path / "provenance.json", json.dumps(provenance(experiment), indent=2) + "\n")
+        run.set_status("created")
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path, root: str | Path = "runs") -> Run:
+        """The run at `path`: its folder, a checkpoint or pointer in it, or a unique beginning of its name.
+
+        Raises: UserError saying what is there instead, or which runs the beginning fits.
+        """
+        given = Path(path)
+        if given.exists():
+            for folder in (given, *given.absolute().parents[:2]):
+                if (folder / EXPERIMENT_FILE).is_file():
+                    return cls(folder, _chosen(folder, given))
+            if given.is_file():
+                checkpoint.header(given)
+            raise UserError(_no_run(given))
+        matches = _matching(given, Path(root))
+        if len(matches) == 1:
+            return cls(matches[0])
+        if matches:
+            names = ", ".join(str(m) for m in matches[:5])
+            raise UserError(f"{given} is the beginning of {len(matches)} runs, name one: {names}")
+        raise UserError(f"there is no run {given}: `proximo runs` lists them")
+
+    # --- its files ---
+
+    def write_experiment(self, experiment: Experiment) -> None:
+        """Write the resolved configuration (again, where a resume changed it)."""
+        replace_file(self.path / EXPERIMENT_FILE, _dump(experiment))
+
+    def experiment(self) -> Experiment:
+        """The resolved configuration of the run; UserError if the file does not validate."""
+        from proximo.config.load import load_experiment
+
+        return load_experiment(self.path / EXPERIMENT_FILE)
+
+    def progress(self, columns: Sequence[str], resume_step: int | None = None) -> Progress:
+        """The appender of `progress.csv`; `resume_step` drops rows past the checkpoint resumed from."""
+        return Progress(self.path / "progress.csv", columns, resume_step=resume_step)
+
+    def event(self, kind: str, step: int, fields: Mapping[str, Any] | None = None) -> None:
+        """Append a record to `events.jsonl`."""
+        self.events.write(kind, step, fields or {})
+
+    def checkpoint_folder(self, step: int) -> Path:
+        """Where the checkpoint of `step` lives."""
+        return self.path / "checkpoints" / str(step)
+
+    def checkpoint(self) -> tuple[Path, list[str]]:
+        """The checkpoint to load: the one named when opening, else the newest intact one; what was skipped."""
+        if self.chosen is not None:
+            checkpoint.verify(self.chosen)
+            return self.chosen, []
+        return checkpoint.latest_valid(self.path)
+
+    @property
+    def videos(self) -> Path:
+        """Folder for videos."""
+        return self.path / "videos"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder for TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    # --- status and lock ---
+
+    def set_status(self, state: State, reason: str = "", step: int = 0) -> None:
+        """Write the status file."""
+        content = {"state": state, "reason": reason, "step": step, "time": time.time(), "pid": os.getpid()}
+        replace_file(self.path / _STATUS_FILE, json.dumps(content) + "\n")
+
+    def status(self) -> Status:
+        """Read the status file; a run that says `running` while nobody holds its lock is `interrupted`."""
+        try:
+            content = json.loads((self.path / _STATUS_FILE).read_text(encoding="utf-8"))
+            status = Status(content["state"], content["reason"], content["step"], content["time"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return Status("interrupted", "its status file is missing or unreadable", 0, 0.0)
+        if status.state == "running" and not self._is_locked():
+            return Status("interrupted", "the process was killed", status.step, status.time)
+        return status
+
+    def lock(self) -> None:
+        """Take the run for this process until it ends or calls `close`, and tidy what a killed one left.
+
+        Raises: UserError where another process (or another handle in this one) has it.
+        """
+        if self._lock is not None:
+            return
+        key = self.path.resolve()
+        file = self.path / _LOCK_FILE
+        if key in _locked_here:
+            raise UserError(f"run {self.path} is already being trained in this process")
+        with writing(file):
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "?"
+            os.close(descriptor)
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise RunError(
+                    f"cannot lock {file}: {error.strerror}; put runs_dir on a local disk"
+                ) from error
+            raise UserError(
+                f"run {self.path} is being trained by process {holder}: wait for it or stop it"
+            ) from error
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        self._lock = descriptor
+        _locked_here.add(key)
+        checkpoint.recover(self.path)
+
+    def close(self) -> None:
+        """Close the files and give the lock back."""
+        self.events.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+            _locked_here.discard(self.path.resolve())
+
+    def _is_locked(self) -> bool:
+        if self.path.resolve() in _locked_here:
+            return True
+        try:
+            descriptor = os.open(self.path / _LOCK_FILE, os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        else:
+            return False
+        finally:
+            os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One line of `proximo runs`."""
+
+    path: Path
+    env: str
+    name: str
+    status: Status
+    step: int
+    return_mean: float | None
+    """Of the last row of `progress.csv`."""
+
+
+def list_runs(root: str | Path = "runs") -> list[Run]:
+    """All runs below `root` (or one environment's folder in it), oldest first by the time in their names."""
+    base = Path(root)
+    found = {f.parent for depth in ("*", "*/*") for f in base.glob(f"{depth}/{EXPERIMENT_FILE}")}
+    return [Run(path) for path in sorted(found, key=_started)]
+
+
+def summarise(run: Run) -> RunSummary:
+    """What a list shows of a run, read from its small files only."""
+    rows = list(read_progress(run.path / "progress.csv"))
+    row = rows[-1] if rows else {}
+    status = run.status()
+    step = int(float(row.get("step") or status.step))
+    last = row.get("return_mean") or ""
+    name = run.path.name
+    return RunSummary(run.path, run.path.parent.name, name, status, step, float(last) if last else None)
+
+
+def _started(path: Path) -> tuple[str, str]:
+    times = re.findall(r"-(\d{8}-\d{6})", path.name)
+    return (times[-1] if times else "", str(path))
+
+
+def _new_folder(parent: Path, stem: str) -> Path:
+    number = 1
+    while True:
+        path = parent / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def _chosen(folder: Path, given: Path) -> Path | None:
+    if given.is_file() and given.name in ("best", "last"):
+        target = checkpoint.pointed(folder, given.name)
+        if target is None:
+            raise UserError(f"{given} names no existing checkpoint")
+        return target
+    inside = given if given.is_dir() else given.parent
+    return inside if inside.absolute().parent.name == "checkpoints" else None
+
+
+def _no_run(path: Path) -> str:
+    runs = [str(run.path) for run in list_runs(path)]
+    if runs:
+        return f"{path} is not a run but holds {len(runs)}, name one: {', '.join(runs[-5:])}"
+    return f"{path} is not a run: it has no {EXPERIMENT_FILE}"
+
+
+def _matching(given: Path, root: Path) -> list[Path]:
+    beside = [p for p in given.parent.glob(f"{given.name}*") if (p / EXPERIMENT_FILE).is_file()]
+    if beside or len(given.parts) > 1:
+        return sorted(beside)
+    return sorted(run.path for run in list_runs(root) if run.path.name.startswith(given.name))
+
+
+def _dump(experiment: Experiment) -> str:
+    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
