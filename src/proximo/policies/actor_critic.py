@@ -1,0 +1,223 @@
+"""The policy: normaliser, encoders, memory, layers, action head and one value head per stream.
+
+Shapes: `N` environments, `T` or `L` time steps, `B` rows or sequences, `K` extra rows, `F` features.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from proximo.config.experiment import GruMemory, LstmMemory, PolicyConfig
+from proximo.core.types import Act, EnvSpec, NoiseSpec, Obs, Output, Rollout, State, Stats
+from proximo.errors import RunError
+from proximo.policies.fusion import ObservationEncoder
+from proximo.policies.heads import build_head
+from proximo.policies.layers import ORTHOGONAL_GAIN, mlp, orthogonal, slot
+from proximo.policies.memory import Memory
+from proximo.policies.normalizer import ObsNormalizer
+
+Owner = Literal["shared", "actor", "critic"]
+
+
+class Trunk(nn.Module):
+    """An encoder and the memory behind it, of the actor, the critic or both."""
+
+    def __init__(
+        self, owner: Owner, encoder: ObservationEncoder, config: GruMemory | LstmMemory | None
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.memory: Memory | None = None
+        self.features_dim = encoder.features_dim
+        if config is not None:
+            self.memory = Memory(config.type, owner, encoder.features_dim, config.size)
+            self.features_dim = config.size
+
+    def initialize(self) -> None:
+        """Orthogonal weights."""
+        self.encoder.initialize()
+        if self.memory is not None:
+            orthogonal(self.memory, 1.0)
+
+    def step(self, obs: Obs, state: State, start: Tensor) -> tuple[Tensor, State]:
+        """Features `[N, F]` of one step and the advanced memory."""
+        features: Tensor = self.encoder(obs)
+        if self.memory is None:
+            return features, {}
+        return self.memory.step(features, state, start)
+
+    def sequence(self, obs: Obs, state: State, start: Tensor) -> Tensor:
+        """Features `[L, B, F]` of sequences, or `[..., F]` of rows where there is no memory."""
+        features: Tensor = self.encoder(obs)
+        if self.memory is None:
+            return features
+        if start.dim() == 1:
+            return self.memory.step(features, state, start)[0]
+        return self.memory.unroll(features, state, start).output
+
+
+class ActorCritic(nn.Module):
+    """Implements `core.types.Policy` from the spaces of an environment and the configuration.
+
+    Parameters follow from torch's global seed and lie on `spec.device`. Raises UserError where the configuration
+    does not fit the spaces.
+    """
+
+    noise: NoiseSpec
+    recurrent: bool
+    streams: tuple[str, ...]
+
+    def __init__(self, spec: EnvSpec, config: PolicyConfig, streams: tuple[str, ...] = ("task",)) -> None:
+        super().__init__()
+        self.spec = spec
+        self.streams = streams
+        seen = {key: space for key, space in spec.obs_spaces.items() if key != spec.mask_key}
+        self.normalizer = ObsNormalizer(seen, config.obs_clip, config.normalize_obs)
+        normalized = dict.fromkeys(self.normalizer.keys, config.obs_clip)
+        memory = config.memory if isinstance(config.memory, GruMemory | LstmMemory) else None
+        self.recurrent = memory is not None
+        owners: tuple[Owner, ...] = ("shared",) if config.share_encoder else ("actor", "critic")
+        trunks = [Trunk(owner, ObservationEncoder(seen, normalized, config), memory) for owner in owners]
+        self.trunks = nn.ModuleDict(dict(zip(owners, trunks, strict=True)))
+        # Lists, which do not register them a second time: weights of a shared trunk are stored once.
+        self._distinct, self._both = trunks, (trunks[0], trunks[-1])
+        features = trunks[0].features_dim
+        actor_sizes, critic_sizes = config.hidden_sizes, config.value_hidden_sizes
+        critic_sizes = actor_sizes if critic_sizes is None else critic_sizes
+        self.actor_layers = mlp(features, actor_sizes, config.activation)
+        self.critic_layers = mlp(features, critic_sizes, config.activation)
+        self.head = build_head(spec, config.head, (features, *actor_sizes)[-1])
+        latent = (features, *critic_sizes)[-1]
+        self.value_heads = nn.ModuleDict({slot(name): nn.Linear(latent, 1) for name in streams})
+        self.noise = self.head.noise
+        self._initialize(config.ortho_init)
+        self.to(spec.device)
+
+    def _initialize(self, ortho: bool) -> None:
+        if ortho:
+            for trunk in self._distinct:
+                trunk.initialize()
+            orthogonal(self.actor_layers, ORTHOGONAL_GAIN)
+            orthogonal(self.critic_layers, ORTHOGONAL_GAIN)
+            orthogonal(self.value_heads, 1.0)
+        self.head.initialize(ortho)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    def initial_state(self, num_envs: int) -> State:
+        """An empty memory, `[num_envs, F]` per entry; no entries without memory."""
+        state: State = {}
+        for trunk in self._distinct:
+            if trunk.memory is not None:
+                state |= trunk.memory.initial(num_envs, self.device)
+        return state
+
+    def act(self, obs: Obs, state: State, start: Tensor, noise: Tensor | None) -> Act:
+        """Choose actions for raw `obs` `[N, ...]`; `noise` None takes the mode.
+
+        `start` `[N]` empties the memory before this step. Every memory advances, values are not computed. Raises
+        RunError where a mask allows no action (checked here on a CPU, in `observe` elsewhere).
+        """
+        mask = self._mask(obs)
+        if mask is not None and mask.device.type == "cpu":
+            _check_allowed(self.head.some_allowed(mask), "environment")
+        seen = self.normalizer(obs)
+        actor, critic = self._both
+        features, after = actor.step(seen, state, start)
+        if self.recurrent and critic is not actor:
+            after |= critic.step(seen, state, start)[1]
+        dist = self.head.distribution(self.actor_layers(features), mask)
+        action = dist.mode() if noise is None else dist.sample(noise)
+        return Act(action, dist.log_prob(action), after)
+
+    def normalize(self, obs: Obs, stats: Stats | None = None) -> Obs:
+        """Scaled observations by `stats`, or by the current statistics; images, masks and levels pass unchanged."""
+        result: Obs = self.normalizer(obs, stats)
+        return result
+
+    def snapshot(self) -> Stats:
+        """A copy of the current observation statistics."""
+        return self.normalizer.snapshot()
+
+    def observe(self, rollout: Rollout) -> None:
+        """Take the valid rows of a fresh rollout into the observation statistics."""
+        if not rollout.fresh:
+            return
+        mask = self._mask(rollout.obs)
+        if mask is not None and mask.device.type != "cpu":
+            _check_allowed(self.head.some_allowed(mask) | ~rollout.valid, "step and environment")
+        self.normalizer.observe(rollout.obs, rollout.valid)
+
+    def compute(self, obs: Obs, state: State, start: Tensor) -> Output:
+        """Distribution and values of normalised `obs`: rows `[..., ]`, or sequences `[L, B]` for memory policies.
+
+        `state` `[B, F]` is the memory before the first step; `start` `[L, B]` empties it before a step. Both are
+        ignored without memory.
+        """
+        actor, critic = self._both
+        features = actor.sequence(obs, state, start)
+        dist = self.head.distribution(self.actor_layers(features), self._mask(obs))
+        if critic is not actor:
+            features = critic.sequence(obs, state, start)
+        return Output(dist, self._values(features))
+
+    def values(
+        self,
+        obs: Obs,
+        state: State,
+        start: Tensor,
+        rows: tuple[Tensor, Tensor],
+        row_obs: Obs,
+        row_start: Tensor,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], State]:
+        """Values of normalised `obs` `[T, N]` and of extra successor observations `row_obs` `[K]`, per stream.
+
+        Extra row i is seen with the memory as it is after step `rows[0][i]` of environment `rows[1][i]`, or with
+        an empty one where `row_start`; it changes nothing that is carried. The last result is the memory that
+        values come from, after the last step.
+        """
+        critic = self._both[1]
+        features, row_features = critic.encoder(obs), critic.encoder(row_obs)
+        last: State = {}
+        if critic.memory is not None:
+            unrolled = critic.memory.unroll(features, state, start, rows[0])
+            features, last = unrolled.output, unrolled.states[-1]
+            row_features, _ = critic.memory.step(row_features, unrolled.after(*rows), row_start)
+        return self._values(features), self._values(row_features), last
+
+    def forward(self, obs: Obs, state: State, start: Tensor) -> Output:
+        """`compute` of raw observations."""
+        return self.compute(self.normalize(obs), state, start)
+
+    def to_env(self, action: Tensor) -> Tensor:
+        """Policy-space actions `[N, ...]` as the environment takes them: clipped, rescaled, in its shape."""
+        return self.head.to_env(action)
+
+    def _values(self, features: Tensor) -> dict[str, Tensor]:
+        latent = self.critic_layers(features)
+        return {name: self.value_heads[slot(name)](latent).squeeze(-1) for name in self.streams}
+
+    def _mask(self, obs: Obs) -> Tensor | None:
+        key = self.spec.mask_key
+        if key is None:
+            return None
+        mask = obs[key]
+        inner = len(self.spec.obs_spaces[key].shape or ())
+        mask = mask if inner == 1 else mask.reshape(*mask.shape[: mask.dim() - inner], -1)
+        return mask if mask.dtype is torch.bool else mask != 0
+
+
+def _check_allowed(allowed: Tensor, what: str) -> None:
+    if bool(allowed.all()):
+        return
+    where = (~allowed).nonzero()[0].tolist()
+    raise RunError(
+        f"the action mask of {what} {', '.join(map(str, where))} allows no action; "
+        "the environment must always allow at least one"
+    )
