@@ -11,7 +11,7 @@ from proximo.errors import UserError
 
 
 def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """`(dotted path, value)` of all that is no mapping (a list counts as one value), and of empty mappings."""
+    """`(dotted path, value)` of all that is no mapping (a list is one value), and of empty mappings."""
     if isinstance(value, dict) and value:
         for key, item in value.items():
             yield from leaves(item, f"{prefix}.{key}" if prefix else str(key))
@@ -22,8 +22,8 @@ def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def apply(data: dict[str, Any], item: str) -> tuple[str, str]:
     """Write `path=value` (the value in YAML) into `data`; gives back the path and the value as typed.
 
-    Missing mappings on the way are made; a list is entered by position. Raises `UserError` for anything that is
-    no setting, and where the path leads through a plain value.
+    Missing mappings on the way are made; a list is entered by position. Raises `UserError` for what is no
+    setting, and where the path leads through a plain value.
     """
     path, equals, typed = item.partition("=")
     if not equals or not all(path.split(".")) or any(c.isspace() for c in path):

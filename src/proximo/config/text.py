@@ -71,7 +71,7 @@ for _tag, _regexp, _first in _RESOLVERS:
 
 
 def parse(text: str, where: str, *, lines: bool = True) -> Any:
-    """The value of a YAML document; raises `UserError` with `where` and (if `lines`) the line of a mistake."""
+    """The value of a YAML document; raises `UserError` with `where` and (if `lines`) the line of it."""
     try:
         value = _Loader(text).get_single_data()
         _count(value)

@@ -1,0 +1,98 @@
+"""`proximo eval` and `proximo play`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+
+def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the commands of this group."""
+    run_help = "the run's folder, a checkpoint inside it, or a beginning of its name"
+    evaluate = commands.add_parser(
+        "eval",
+        parents=[common],
+        help="measure how good a trained agent is",
+        description="Play whole episodes with a fixed list of seeds, and compare with a random policy.",
+    )
+    evaluate.add_argument("path", help=run_help)
+    evaluate.add_argument("--episodes", type=_count, metavar="N", help="episodes (default: as configured)")
+    evaluate.add_argument(
+        "--seed", type=int, metavar="S", help="start of the seed list (default: as configured)"
+    )
+    evaluate.add_argument(
+        "--stochastic", action="store_true", help="sample actions instead of taking the mode"
+    )
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    evaluate.set_defaults(run=_eval)
+    play = commands.add_parser(
+        "play",
+        parents=[common],
+        help="watch a trained agent, in a window or as a video",
+        description="Show a trained agent in a window, or record it with --video.",
+    )
+    play.add_argument("path", help=run_help)
+    play.add_argument("--video", type=Path, metavar="FILE", help="record an mp4 instead of opening a window")
+    play.add_argument(
+        "--length", type=_count, metavar="N", help="frames of the video (default: as configured)"
+    )
+    play.add_argument(
+        "--episodes", type=_count, default=3, metavar="N", help="episodes in the window (default 3)"
+    )
+    play.add_argument("--seed", type=int, metavar="S", help="seed of the first episode")
+    play.add_argument("--stochastic", action="store_true", help="sample actions instead of taking the mode")
+    play.set_defaults(run=_play)
+
+
+def _count(word: str) -> int:
+    number = int(float(word)) if word.replace("e", "").replace(".", "").isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{word}: must be a whole number of at least 1")
+    return number
+
+
+def _eval(args: argparse.Namespace) -> int:
+    from proximo.agent import load
+    from proximo.runs.evaluation import evaluate, random_baseline, verdict
+
+    agent = load(args.path)
+    config = agent.experiment
+    episodes = args.episodes or config.eval.episodes
+    seed = config.eval.seed if args.seed is None else args.seed
+    result = evaluate(agent.policy, config.env, episodes, seed, not args.stochastic, agent.device)
+    baseline = random_baseline(config.env, config.eval.random_episodes, config.eval.seed)
+    words = verdict(result, baseline)
+    if args.json:
+        values = {**result.as_dict(), "random_return_mean": baseline.return_mean, "verdict": words}
+        print(json.dumps(values))
+        return 0
+    low, high = result.return_ci95
+    print(f"return {result.return_mean:.2f}, 95 % interval {low:.2f} to {high:.2f}, {episodes} episodes")
+    print(f"length {result.length_mean:.1f} steps")
+    if result.success_rate is not None:
+        print(f"success rate {result.success_rate:.0%}")
+    for name, value in result.info.items():
+        print(f"{name} {value:.4g}")
+    print(f"{words} (return of a random policy: {baseline.return_mean:.2f})")
+    return 0
+
+
+def _play(args: argparse.Namespace) -> int:
+    from proximo.agent import load
+
+    agent = load(args.path)
+    config = agent.experiment
+    seed = config.eval.seed if args.seed is None else args.seed
+    if args.video is None:
+        from proximo.runs.video import show
+
+        show(agent.policy, config.env, args.episodes, seed, not args.stochastic)
+        return 0
+    from proximo.runs.video import record
+
+    length = args.length or config.video.length
+    path = record(agent.policy, config.env, args.video, length, seed, not args.stochastic, config.video.fps)
+    print(f"video: {path}")
+    return 0

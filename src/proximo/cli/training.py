@@ -1,0 +1,80 @@
+"""`proximo train` and `proximo resume`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from proximo.train import Result
+
+INTERRUPTED = 130
+
+
+def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the commands of this group."""
+    train = commands.add_parser(
+        "train",
+        parents=[common],
+        help="train an agent",
+        description="Train on an environment (with its tuned settings, if it has any) or after a YAML file.",
+    )
+    train.add_argument("source", help="an environment's id, module:Class, or a YAML file")
+    train.add_argument(
+        "items",
+        nargs="*",
+        default=[],
+        metavar="key=value",
+        help="settings; seeds=5 jobs=2 trains five seeds, two at a time",
+    )
+    train.add_argument(
+        "--untuned", action="store_true", help="plain defaults even where tuned settings exist"
+    )
+    train.add_argument("--result", type=Path, metavar="FILE", help="also write the result to this JSON file")
+    train.set_defaults(run=_train)
+    resume = commands.add_parser(
+        "resume",
+        parents=[common],
+        help="continue a run from its last checkpoint",
+        description="Continue a run as if it had never stopped; ppo.total_steps=… makes it longer.",
+    )
+    resume.add_argument("path", help="the run's folder, a checkpoint inside it, or a beginning of its name")
+    resume.add_argument("items", nargs="*", default=[], metavar="key=value", help="settings to change")
+    resume.add_argument("--result", type=Path, metavar="FILE", help="also write the result to this JSON file")
+    resume.set_defaults(run=_resume)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from proximo.cli import seeds
+    from proximo.config.load import load_traced
+
+    plan, items = seeds.split(args.items)
+    loaded = load_traced(args.source, items, untuned=args.untuned)
+    if args.verbosity >= 0 and loaded.tuned:
+        print(f"settings: tuned for {loaded.tuned} (--untuned for plain defaults)", flush=True)
+    if plan is not None:
+        return seeds.run(plan, loaded.experiment, args.source, items, untuned=args.untuned)
+    from proximo.train import train
+
+    return _finish(train(loaded.experiment, verbosity=args.verbosity), args.result)
+
+
+def _resume(args: argparse.Namespace) -> int:
+    from proximo.train import resume
+
+    return _finish(resume(args.path, args.items, verbosity=args.verbosity), args.result)
+
+
+def _finish(result: Result, file: Path | None) -> int:
+    if file is not None:
+        values = {
+            "run": str(result.run),
+            "step": result.step,
+            "return_mean": result.return_mean,
+            "status": result.status,
+        }
+        file.write_text(json.dumps(values) + "\n", encoding="utf-8")
+    print(result.summary, flush=True)
+    return INTERRUPTED if result.status == "interrupted" else 0
