@@ -67,12 +67,11 @@ class RewardScaler:
         """Take in and scale `reward` `[T, N]`; `done` cuts the return, invalid rows are passed over."""
         if learn:
             returns = torch.empty_like(reward, dtype=torch.float64)
-            keep = self.gamma * torch.where(valid, 1.0, 1.0 / self.gamma if self.gamma else 0.0).double()
             running = self.running
             for t in range(reward.shape[0]):
-                running = running * keep[t] + reward[t] * valid[t]
+                running = torch.where(valid[t], running * self.gamma + reward[t], running)
                 returns[t] = running
-                running = running * (~done[t])
+                running = running * ~done[t]
             self.running = running
             self.moments.update(returns[valid])
         return (reward / self.moments.std().to(reward.dtype)).clamp(-self.clip, self.clip)

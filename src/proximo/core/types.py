@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from gymnasium.spaces import Space
-from torch import Tensor, nn
+from torch import Tensor
 
 Obs = dict[str, Tensor]
 State = dict[str, Tensor]
@@ -221,16 +221,53 @@ class Batch:
     """Weighted sum over streams, as the estimators gave it, or normalised per rollout."""
     value_old: dict[str, Tensor]
     target: dict[str, Tensor]
-    weight: Tensor
-    """1 for a valid row, 0 for a padded or invalid one."""
-    surrogate_weight: Tensor
-    """Multiplies the policy-gradient term of a row (1 for fresh rows)."""
-    fresh: Tensor
-    """bool: from the environment (True) or from demonstrations (False)."""
+    fresh: Tensor | None
+    """bool: from the environment (True) or from demonstrations (False); None where all rows are fresh."""
+    weight: Tensor | None
+    """1 for a valid row, 0 for a padded or invalid one; None where every row counts."""
+    surrogate_weight: Tensor | None
+    """Multiplies the policy-gradient term of a row; None where all are 1 (fresh rows)."""
     state: State
     start: Tensor
     scale: float = 1.0
     """Rows of this minibatch over the nominal minibatch size; below 1 only for a short last minibatch."""
 
 
-Module = nn.Module
+class Source(Protocol):
+    """Gives rollouts, and says how far off-policy they are."""
+
+    name: str
+    off_policy: bool
+    """True where `logp_behavior` may differ from the learner's: `logp_old` is then recomputed."""
+
+    def collect(self, policy: Policy) -> Rollout: ...
+    def correct(self, logp_old: Tensor, logp_behavior: Tensor) -> Correction: ...
+
+
+@dataclass
+class Correction:
+    """V-trace weights of a rollout's rows, `[T, N]`; None stands for exactly 1 everywhere."""
+
+    rho: Tensor | None = None
+    c: Tensor | None = None
+    surrogate_weight: Tensor | None = None
+
+
+class RewardTerm(Protocol):
+    """A pure function of a rollout, `[T, N]`; `update` (if it learns) runs after learning."""
+
+    name: str
+    stream: str
+    weight: float
+
+    def __call__(self, rollout: Rollout) -> Tensor: ...
+    def update(self, rollout: Rollout) -> None: ...
+
+
+class LossTerm(Protocol):
+    """A scalar of output and batch, with metrics to report (scalars, detached)."""
+
+    name: str
+    weight: float
+
+    def __call__(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]: ...

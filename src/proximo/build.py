@@ -1,0 +1,186 @@
+"""Experiment → parts: every slot of the configuration becomes its object, here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from proximo.config import experiment as cfg
+from proximo.config.registry import build as build_class
+from proximo.config.registry import resolve
+from proximo.core import rng
+from proximo.core.batching import Batching, RowBatches, SequenceBatches
+from proximo.core.collect import Collector
+from proximo.core.engines.eager import Eager, Plan
+from proximo.core.losses import CloningLoss, CustomLoss, EntropyLoss, PolicyLoss, ValueLoss
+from proximo.core.normalize import RewardScaler
+from proximo.core.optim import Optimizer
+from proximo.core.ppo import PPO, Parts, normalize_rollout_advantages
+from proximo.core.streams import Stream
+from proximo.core.timer import Timer
+from proximo.core.types import EnvSpec, LossTerm, RewardTerm, Source, VecEnv
+from proximo.envs.make import make_env
+from proximo.policies.actor_critic import ActorCritic
+from proximo.rewards.terms import CustomReward, EnvReward
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Built:
+    """The parts of one training."""
+
+    ppo: PPO
+    policy: ActorCritic
+    env: VecEnv
+    collector: Collector
+    device: torch.device
+
+    def stateful(self) -> dict[str, Any]:
+        """Name → part for everything whose state goes into the checkpoint."""
+        parts = self.ppo.parts
+        found: dict[str, Any] = {
+            "policy": self.policy,
+            "optimizer": parts.optimizer,
+            "ppo": self.ppo,
+            "batching": parts.batching,
+        }
+        slots = {"source": parts.sources, "stream": parts.streams, "reward": parts.terms, "loss": parts.losses}
+        for slot, members in slots.items():
+            for member in members:
+                if hasattr(member, "state_dict"):
+                    found[f"{slot}.{member.name}"] = member
+        return found
+
+
+def choose_device(name: str, say: Say) -> torch.device:
+    """The device for `auto|cpu|cuda|mps`; one that is absent falls back to the CPU with a printed line."""
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        name = "cuda" if present["cuda"] else "cpu"
+    if not present[name]:
+        say(f"device: {name} is not available here; using the CPU")
+        name = "cpu"
+    return torch.device(name)
+
+
+def choose_threads(threads: int, policy: torch.nn.Module) -> int:
+    """One thread for small networks, all cores for convolutional or wide ones, unless `threads` says otherwise."""
+    if threads:
+        return threads
+    large = any(isinstance(m, torch.nn.Conv2d) for m in policy.modules()) or any(
+        isinstance(m, torch.nn.Linear) and m.in_features * m.out_features > 512 * 512 for m in policy.modules()
+    )
+    return len(os.sched_getaffinity(0)) if large and hasattr(os, "sched_getaffinity") else 1
+
+
+def build_policy(exp: cfg.Experiment, spec: EnvSpec, device: torch.device) -> ActorCritic:
+    """The policy, its weights drawn from the run's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(rng.integer_seed(exp.seed, "init"))
+        return ActorCritic(spec, exp.policy, (cfg.TASK_STREAM, *exp.streams)).to(device)
+
+
+def build(exp: cfg.Experiment, device: torch.device, timer: Timer) -> Built:
+    """All parts of a training, with fresh state."""
+    env = make_env(exp.env, device="cpu")
+    policy = build_policy(exp, env.spec, device)
+    torch.set_num_threads(choose_threads(exp.threads, policy))
+    torch.manual_seed(rng.integer_seed(exp.seed, "torch"))
+    length = (exp.ppo.sequence_length or exp.ppo.num_steps) if policy.recurrent else exp.ppo.num_steps
+    collector = Collector(
+        env, exp.ppo.num_steps, exp.seed, device, sequence_length=length, timer=timer, name="env"
+    )
+    policy_loss = PolicyLoss(exp.ppo.clip, exp.ppo.normalize_advantage == "minibatch")
+    optimizer = _optimizer(exp, policy)
+    parts = Parts(
+        policy=policy,
+        sources=_sources(exp, collector, env.spec),
+        terms=_terms(exp),
+        streams=_streams(exp, env.spec.num_envs, device),
+        losses=_losses(exp, policy_loss),
+        optimizer=optimizer,
+        batching=_batching(exp, policy.recurrent, length),
+        engine=Eager(),
+        plan=Plan(exp.ppo.epochs, exp.ppo.target_kl, exp.ppo.lr_schedule == "adaptive"),
+        schedules=[optimizer.at, *([policy_loss.shrink] if exp.ppo.clip_schedule == "linear" else [])],
+        advantages=[normalize_rollout_advantages] if exp.ppo.normalize_advantage == "rollout" else [],
+        timer=timer,
+    )
+    return Built(PPO(parts, exp.ppo.total_steps), policy, env, collector, device)
+
+
+def _optimizer(exp: cfg.Experiment, policy: ActorCritic) -> Optimizer:
+    ppo = exp.ppo
+    return Optimizer(
+        policy, ppo.learning_rate, ppo.lr_schedule, ppo.desired_kl, ppo.max_grad_norm, ppo.adam_eps, ppo.weight_decay
+    )
+
+
+def _batching(exp: cfg.Experiment, recurrent: bool, length: int) -> Batching:
+    key = rng.stream_key(exp.seed, "minibatch")
+    mix = exp.mix_ratio if exp.sources else 0.0
+    if recurrent:
+        return SequenceBatches(exp.ppo.minibatch_size, length, mix, key)
+    return RowBatches(exp.ppo.minibatch_size, mix, key)
+
+
+def _streams(exp: cfg.Experiment, num_envs: int, device: torch.device) -> list[Stream]:
+    ppo = exp.ppo
+
+    def scaler(on: bool, gamma: float) -> RewardScaler | None:
+        return RewardScaler(num_envs, gamma, ppo.reward_clip, device) if on else None
+
+    task = Stream(
+        cfg.TASK_STREAM, 1.0, ppo.gamma, ppo.gae_lambda, scaler=scaler(ppo.normalize_reward, ppo.gamma)
+    )
+    others = [
+        Stream(name, s.weight, s.gamma, s.gae_lambda, s.episodic, scaler(s.normalize_reward, s.gamma))
+        for name, s in exp.streams.items()
+    ]
+    return [task, *others]
+
+
+def _terms(exp: cfg.Experiment) -> list[RewardTerm]:
+    terms: list[RewardTerm] = [EnvReward()]
+    for name, node in exp.rewards.items():
+        if isinstance(node, cfg.EnvReward):
+            terms.append(EnvReward(name, node.stream, node.weight))
+        else:
+            function = build_class(resolve(node.type), node.kwargs, where=f"rewards.{name}")
+            terms.append(CustomReward(name, node.stream, node.weight, function))
+    return terms
+
+
+def _losses(exp: cfg.Experiment, policy_loss: PolicyLoss) -> list[LossTerm]:
+    ppo = exp.ppo
+    losses: list[LossTerm] = [
+        policy_loss,
+        ValueLoss(ppo.value_coef, ppo.value_clip),
+        EntropyLoss(ppo.entropy_coef),
+    ]
+    for name, node in exp.losses.items():
+        if isinstance(node, cfg.CloningLoss):
+            losses.append(CloningLoss(name, node.weight))
+        else:
+            function = build_class(resolve(node.type), node.kwargs, where=f"losses.{name}")
+            losses.append(CustomLoss(name, node.weight, function))
+    return losses
+
+
+def _sources(exp: cfg.Experiment, collector: Collector, spec: EnvSpec) -> list[Source]:
+    sources: list[Source] = [
+        build_class(resolve(node.type), node.kwargs, exp, spec, where=f"sources.{name}")
+        for name, node in exp.sources.items()
+    ]
+    if exp.mix_ratio == 1.0 and sources:
+        return sources
+    return [collector, *sources]

@@ -1,0 +1,210 @@
+"""The collector: acts in the environments and records a rollout.
+
+Shapes: `T` = `num_steps`, `N` environments, `K` episodes that ended. Buffers are allocated once and overwritten
+by the next collect.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from proximo.core import rng
+from proximo.core.episodes import EpisodeCounter
+from proximo.core.timer import Timer
+from proximo.core.types import Act, Correction, Obs, Policy, Rollout, State, Step, VecEnv
+
+
+class Collector:
+    """A source of fresh rollouts: `num_steps` steps of every environment per collect.
+
+    On-policy, so its correction is exactly 1. Noise is drawn outside the policy, keyed by global environment
+    index and step, from the stream `action`.
+    """
+
+    off_policy = False
+
+    def __init__(
+        self,
+        env: VecEnv,
+        num_steps: int,
+        seed: int,
+        device: torch.device,
+        *,
+        name: str = "env",
+        sequence_length: int | None = None,
+        timer: Timer | None = None,
+    ) -> None:
+        self.env = env
+        self.num_steps = num_steps
+        self.seed = seed
+        self.name = name
+        self.device = device
+        self.sequence_length = sequence_length or num_steps
+        self.timer = timer or Timer()
+        self.key = rng.stream_key(seed, "action")
+        self.envs = torch.arange(env.spec.num_envs, device=device)
+        self.episodes = EpisodeCounter(env.spec.num_envs)
+        self.steps = 0
+        """Vector steps taken since the start of training."""
+        self.obs: Obs = {}
+        self.state: State | None = None
+        self.start = torch.ones(env.spec.num_envs, dtype=torch.bool, device=device)
+        self._buffers: dict[str, Tensor] = {}
+
+    def reset(self) -> None:
+        """Start all environments afresh, from the run's seed."""
+        self.obs = self._move(self.env.reset(self.seed))
+        self.start = torch.ones_like(self.start)
+        self.state = None
+        self.episodes = EpisodeCounter(self.env.spec.num_envs)
+
+    @torch.no_grad()
+    def collect(self, policy: Policy) -> Rollout:
+        """Act for `num_steps` steps with the policy as it is; its statistics do not move meanwhile."""
+        if not self.obs:
+            self.reset()
+        if self.state is None:
+            self.state = policy.initial_state(self.env.spec.num_envs)
+        noise = self._noise(policy)
+        states: list[State] = []
+        finals: list[tuple[int, Tensor, Obs]] = []
+        infos: dict[str, list[Tensor]] = {}
+        clock = time.perf_counter
+        for t in range(self.num_steps):
+            begun = clock()
+            if policy.recurrent and t % self.sequence_length == 0:
+                states.append(self._sequence_start())
+            act = policy.act(self.obs, self.state, self.start, noise[t // policy.noise.every])
+            action = policy.to_env(act.action)
+            acted = clock()
+            step = self.env.step(action)
+            stepped = clock()
+            self._write(t, act, step)
+            if step.final.index.shape[0]:
+                finals.append((t, step.final.index.to(self.device), self._move(step.final.obs)))
+            for name, entry in step.info.items():
+                infos.setdefault(name, []).append(entry)
+            self.obs = self._move(step.obs)
+            self.state = act.state
+            self.start = (step.terminated | step.truncated | ~step.valid).to(self.device)
+            self.timer.add("env", stepped - acted)
+            self.timer.add("act", acted - begun + clock() - stepped)
+        self.steps += self.num_steps
+        return self._rollout(policy, states, finals, infos)
+
+    def correct(self, logp_old: Tensor, logp_behavior: Tensor) -> Correction:
+        """Fresh rows: exactly 1."""
+        return Correction()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counters, memory, observation, and the environments themselves where they can tell their state."""
+        state: dict[str, Any] = {
+            "steps": self.steps,
+            "obs": dict(self.obs),
+            "start": self.start,
+            "memory": dict(self.state or {}),
+            "episodes": self.episodes.state_dict(),
+        }
+        if hasattr(self.env, "state_dict"):
+            state["env"] = self.env.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave; environments come back by their own means (state or replay)."""
+        if hasattr(self.env, "load_state_dict"):
+            self.env.load_state_dict(state["env"])
+            self.obs = self._move(state["obs"])
+            self.start = state["start"].to(self.device)
+            self.state = self._move(state["memory"])
+            self.episodes.load_state_dict(state["episodes"])
+        else:
+            self.reset()
+        self.steps = int(state["steps"])
+
+    def _noise(self, policy: Policy) -> Tensor:
+        spec = policy.noise
+        draw = rng.normal if spec.kind == "normal" else rng.uniform
+        count = -(-self.num_steps // spec.every)
+        return draw(self.key, self.envs, self.steps // spec.every, count, spec.dim)
+
+    def _sequence_start(self) -> State:
+        return {key: entry.clone() for key, entry in (self.state or {}).items()}
+
+    def _move(self, obs: Obs) -> Obs:
+        return {key: entry.to(self.device) for key, entry in obs.items()}
+
+    def _write(self, t: int, act: Act, step: Step) -> None:
+        rows = {f"obs/{key}": entry for key, entry in self.obs.items()}
+        rows |= {f"aux/{key}": entry for key, entry in act.aux.items()}
+        rows["action"], rows["logp"], rows["start"] = act.action, act.logp, self.start
+        rows["reward"], rows["valid"] = step.reward, step.valid
+        rows["terminated"], rows["truncated"] = step.terminated, step.truncated
+        for name, entry in rows.items():
+            buffer = self._buffers.get(name)
+            if buffer is None:
+                shape = (self.num_steps, *entry.shape)
+                buffer = torch.zeros(shape, dtype=entry.dtype, device=self.device)
+                self._buffers[name] = buffer
+            buffer[t].copy_(entry)
+
+    def _rollout(
+        self,
+        policy: Policy,
+        states: list[State],
+        finals: list[tuple[int, Tensor, Obs]],
+        infos: dict[str, list[Tensor]],
+    ) -> Rollout:
+        buffers = self._buffers
+        index = [index for _, index, _ in finals]
+        ends = [torch.full_like(index, t) for t, index, _ in finals]
+        nothing = torch.zeros(0, dtype=torch.int64, device=self.device)
+        rollout = Rollout(
+            source=self.name,
+            obs={key: buffers[f"obs/{key}"] for key in self.obs},
+            action=buffers["action"],
+            logp_behavior=buffers["logp"],
+            start=buffers["start"],
+            reward=buffers["reward"],
+            terminated=buffers["terminated"],
+            truncated=buffers["truncated"],
+            valid=buffers["valid"],
+            final_t=torch.cat(ends) if ends else nothing,
+            final_n=torch.cat(index) if index else nothing,
+            final_obs={
+                key: torch.cat([obs[key] for _, _, obs in finals]) if finals else entry[:0]
+                for key, entry in self.obs.items()
+            },
+            last_obs=self.obs,
+            last_start=self.start,
+            state={key: torch.stack([state[key] for state in states]) for key in (states or [{}])[0]},
+            sequence_length=self.sequence_length,
+            stats=policy.snapshot(),
+            aux={
+                name.removeprefix("aux/"): entry
+                for name, entry in buffers.items()
+                if name.startswith("aux/")
+            },
+            info={name: torch.stack(entries).cpu() for name, entries in infos.items()},
+        )
+        rollout.episodes = self.episodes.finished(rollout)
+        return rollout
+
+
+@torch.no_grad()
+def prime(env: VecEnv, policy: Policy, steps: int, seed: int, device: torch.device) -> int:
+    """Set the policy's observation statistics from a short rollout of noise-driven actions; returns its steps.
+
+    Without it the first rollouts are acted on unscaled observations. Uses the initial policy, whose actions are
+    nearly uniform, on a seed of its own; the environments must be reset afterwards.
+    """
+    count = max(1, -(-steps // env.spec.num_envs))
+    every = policy.noise.every
+    count = -(-count // every) * every
+    collector = Collector(env, count, rng.integer_seed(seed, "prime"), device)
+    rollout = collector.collect(policy)
+    policy.observe(rollout)
+    return int(rollout.valid.sum())

@@ -1,0 +1,83 @@
+"""The reference engine: plain PyTorch, for any torch module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from proximo.core.batching import Batching, Units
+from proximo.core.optim import Optimizer
+from proximo.core.types import LossTerm, Policy
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one update goes."""
+
+    epochs: int
+    target_kl: float | None = None
+    adaptive: bool = False
+
+
+class Eager:
+    """Runs all epochs and minibatches of an update with autograd."""
+
+    name = "eager"
+
+    def learn(
+        self,
+        policy: Policy,
+        optimizer: Optimizer,
+        losses: Sequence[LossTerm],
+        batching: Batching,
+        parts: Sequence[Units],
+        plan: Plan,
+    ) -> dict[str, float]:
+        """One update; metrics are means over its minibatches, weighted by their rows.
+
+        Stops as soon as a minibatch's approximate KL exceeds 1.5 × `target_kl` (that minibatch makes no step).
+        """
+        record = _Record()
+        for epoch in range(plan.epochs):
+            for batch in batching.epoch(parts):
+                output = policy.compute(batch.obs, batch.state, batch.start)
+                metrics: dict[str, Tensor] = {}
+                total = torch.zeros((), device=batch.action.device)
+                for term in losses:
+                    loss, extra = term(output, batch)
+                    metrics[f"{term.name}_loss"] = loss.detach()
+                    metrics |= extra
+                    total = total + term.weight * loss
+                metrics["loss"] = total.detach()
+                if plan.target_kl is not None and "kl" in metrics and metrics["kl"] > 1.5 * plan.target_kl:
+                    return record.mean(epochs=epoch, stopped=1.0)
+                metrics["grad_norm"] = optimizer.step(total * batch.scale)
+                record.add(metrics, batch.scale)
+                if plan.adaptive:
+                    optimizer.adapt(float(metrics["kl"]))
+        return record.mean(epochs=plan.epochs, stopped=0.0)
+
+
+class _Record:
+    """Keeps metrics on the device and reads them once."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[Tensor]] = {}
+        self.weights: list[float] = []
+
+    def add(self, metrics: dict[str, Tensor], weight: float) -> None:
+        for name, value in metrics.items():
+            self.values.setdefault(name, []).append(value)
+        self.weights.append(weight)
+
+    def mean(self, epochs: int, stopped: float) -> dict[str, float]:
+        result = {"epochs": float(epochs), "kl_stop": stopped}
+        if self.weights:
+            weight = torch.tensor(self.weights)
+            rows = torch.stack([torch.stack(entries) for entries in self.values.values()]).cpu()
+            means = (rows * weight).sum(1) / weight.sum()
+            result |= dict(zip(self.values, means.tolist(), strict=True))
+        return result

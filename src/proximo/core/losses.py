@@ -1,0 +1,150 @@
+"""The loss terms of PPO. Shapes: leading shape `L` is `[B]` rows or `[L, B]` sequences; losses are scalars.
+
+Conventions that libraries leave open: every mean is over the valid rows of the minibatch; the value loss is the
+mean squared error without ½; advantages are normalised over the fresh rows of the minibatch (or the rollout).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from proximo.core.types import Batch, Output
+
+Metrics = dict[str, Tensor]
+
+
+def mean(x: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean over the rows that count."""
+    return x.mean() if weight is None else (x * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+def standardize(advantage: Tensor, weight: Tensor | None, fresh: Tensor | None) -> Tensor:
+    """Centre fresh rows by their own mean, scale all rows by the fresh deviation.
+
+    A z-score over fresh and demonstration rows together holds learning back (docs/design.md, centring); without
+    any fresh row the demonstrations' deviation scales them and nothing is centred.
+    """
+    if weight is None and fresh is None:
+        return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+    counts = torch.ones_like(advantage) if weight is None else weight
+    inside = counts if fresh is None else counts * fresh
+    some = inside.sum() > 0
+    inside = torch.where(some, inside, counts)
+    n = inside.sum().clamp_min(2.0)
+    centre = (advantage * inside).sum() / n
+    deviation = (((advantage - centre) ** 2 * inside).sum() / (n - 1)).sqrt() + 1e-8
+    shift = centre * some if fresh is None else centre * some * fresh
+    scaled = (advantage - shift) / deviation
+    return scaled if fresh is None else scaled.clamp(-5.0, 5.0)
+
+
+class PolicyLoss:
+    """The clipped surrogate (Schulman et al. 2017, eq. 7)."""
+
+    name = "policy"
+    weight = 1.0
+
+    def __init__(self, clip: float, normalize: bool) -> None:
+        self.base_clip = self.clip = clip
+        self.normalize = normalize
+
+    def shrink(self, progress: float) -> None:
+        """Linear schedule: the clip range falls to (nearly) 0 at progress 1."""
+        self.clip = self.base_clip * max(1e-3, 1.0 - progress)
+
+    def __call__(self, output: Output, batch: Batch) -> tuple[Tensor, Metrics]:
+        """Minus the surrogate; reports `kl` (the k3 estimator of Schulman 2020) and `clip_fraction`."""
+        advantage = batch.advantage
+        if self.normalize and advantage.numel() > 1:
+            advantage = standardize(advantage, batch.weight, batch.fresh)
+        if batch.surrogate_weight is not None:
+            advantage = advantage * batch.surrogate_weight
+        log_ratio = output.dist.log_prob(batch.action) - batch.logp_old
+        ratio = log_ratio.exp()
+        clipped = ratio.clamp(1.0 - self.clip, 1.0 + self.clip)
+        loss = -mean(torch.min(ratio * advantage, clipped * advantage), batch.weight)
+        with torch.no_grad():
+            rows = batch.weight
+            if batch.fresh is not None:
+                rows = batch.fresh.to(ratio.dtype) if rows is None else rows * batch.fresh
+            metrics = {
+                "kl": mean(ratio - 1.0 - log_ratio, rows),
+                "clip_fraction": mean(((ratio - 1.0).abs() > self.clip).to(ratio.dtype), rows),
+            }
+        return loss, metrics
+
+
+class ValueLoss:
+    """Mean squared error of every stream's value head, summed over streams; optionally clipped."""
+
+    name = "value"
+
+    def __init__(self, weight: float, clip: float | None) -> None:
+        self.weight = weight
+        self.clip = clip
+
+    def __call__(self, output: Output, batch: Batch) -> tuple[Tensor, Metrics]:
+        """With `clip`, the larger of the plain and the clipped error counts (as in the original PPO code)."""
+        losses: Metrics = {}
+        for stream, target in batch.target.items():
+            value = output.values[stream]
+            error = (value - target) ** 2
+            if self.clip is not None:
+                old = batch.value_old[stream]
+                moved = old + (value - old).clamp(-self.clip, self.clip)
+                error = torch.max(error, (moved - target) ** 2)
+            losses[stream] = mean(error, batch.weight)
+        total = torch.stack(tuple(losses.values())).sum()
+        if len(losses) == 1:
+            return total, {}
+        return total, {f"value_loss/{stream}": loss.detach() for stream, loss in losses.items()}
+
+
+class EntropyLoss:
+    """Minus the policy's entropy: its weight is the entropy bonus."""
+
+    name = "entropy"
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def __call__(self, output: Output, batch: Batch) -> tuple[Tensor, Metrics]:
+        """Reports `entropy` in nats even where its weight is 0."""
+        if self.weight == 0.0:
+            with torch.no_grad():
+                entropy = mean(output.dist.entropy(), batch.weight)
+            return -entropy, {"entropy": entropy}
+        entropy = mean(output.dist.entropy(), batch.weight)
+        return -entropy, {"entropy": entropy.detach()}
+
+
+class CloningLoss:
+    """Behaviour cloning: minus the mean log-probability of the demonstrations' actions."""
+
+    def __init__(self, name: str, weight: float) -> None:
+        self.name = name
+        self.weight = weight
+
+    def __call__(self, output: Output, batch: Batch) -> tuple[Tensor, Metrics]:
+        """Zero where the minibatch has no demonstration row."""
+        logp = output.dist.log_prob(batch.action)
+        if batch.fresh is None:
+            return logp.sum() * 0.0, {}
+        demo = (~batch.fresh).to(logp.dtype)
+        return -mean(logp, demo if batch.weight is None else demo * batch.weight), {}
+
+
+class CustomLoss:
+    """A user's callable of `(output, batch)` as a loss term."""
+
+    def __init__(self, name: str, weight: float, function: Callable[[Output, Batch], Tensor]) -> None:
+        self.name = name
+        self.weight = weight
+        self.function = function
+
+    def __call__(self, output: Output, batch: Batch) -> tuple[Tensor, Metrics]:
+        """The callable's scalar."""
+        return self.function(output, batch), {}

@@ -1,0 +1,81 @@
+"""The optimiser of a policy: Adam, gradient clipping, and the learning rate's schedule."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ADAPTIVE_RANGE = (1e-5, 1e-2)
+
+
+class Optimizer:
+    """AdamW with decoupled decay 0 by default (then plain Adam), clipped by the global gradient norm."""
+
+    def __init__(
+        self,
+        policy: nn.Module,
+        learning_rate: float,
+        schedule: str,
+        desired_kl: float,
+        max_grad_norm: float,
+        eps: float,
+        weight_decay: float,
+    ) -> None:
+        self.parameters = [p for p in policy.parameters() if p.requires_grad]
+        self.base_rate = learning_rate
+        self.schedule = schedule
+        self.desired_kl = desired_kl
+        self.max_grad_norm = max_grad_norm
+        self.adam = torch.optim.AdamW(
+            self.parameters, lr=learning_rate, eps=eps, weight_decay=weight_decay, fused=True
+        )
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next step."""
+        return float(self.adam.param_groups[0]["lr"])
+
+    def at(self, progress: float) -> None:
+        """Set the scheduled rate for `progress` in [0, 1] of the training; adaptive keeps its own."""
+        factor = {
+            "constant": lambda p: 1.0,
+            "linear": lambda p: 1.0 - p,
+            "cosine": lambda p: 0.5 * (1.0 + math.cos(math.pi * p)),
+        }.get(self.schedule)
+        if factor is not None:
+            self._set(self.base_rate * factor(min(max(progress, 0.0), 1.0)))
+
+    def adapt(self, kl: float) -> None:
+        """Adaptive schedule (as in rsl_rl): steer the rate so that a minibatch's KL stays near `desired_kl`."""
+        low, high = ADAPTIVE_RANGE
+        if kl > 2.0 * self.desired_kl:
+            self._set(max(low, self.learning_rate / 1.5))
+        elif 0.0 < kl < 0.5 * self.desired_kl:
+            self._set(min(high, self.learning_rate * 1.5))
+
+    def step(self, loss: Tensor) -> Tensor:
+        """One step down `loss`; returns the gradient's norm before clipping."""
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=True)
+        self.adam.step()
+        return norm.detach()
+
+    def _set(self, rate: float) -> None:
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+
+    def state_dict(self) -> dict[str, Any]:
+        """Moments per parameter, in order, and the current rate."""
+        state = self.adam.state_dict()["state"]
+        return {"rate": self.learning_rate, "moments": {str(k): dict(v) for k, v in state.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        full = self.adam.state_dict()
+        full["state"] = {int(k): v for k, v in state["moments"].items()}
+        self.adam.load_state_dict(full)
+        self._set(state["rate"])

@@ -1,0 +1,121 @@
+"""THE loop: collect, reward, evaluate, learn, observe. Proximal policy optimisation (Schulman et al. 2017).
+
+Everything that varies (environments, demonstrations, curiosity, memory, engines) sits in the parts; none of them
+changes this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from proximo.core.batching import Batching
+from proximo.core.engines.eager import Eager, Plan
+from proximo.core.evaluate import Evaluated, evaluate, explained_variance
+from proximo.core.optim import Optimizer
+from proximo.core.streams import Stream
+from proximo.core.timer import Timer
+from proximo.core.types import Episode, LossTerm, Policy, RewardTerm, Rollout, Source
+
+
+@dataclass
+class Parts:
+    """What the loop turns: one object per slot."""
+
+    policy: Policy
+    sources: Sequence[Source]
+    terms: Sequence[RewardTerm]
+    streams: Sequence[Stream]
+    losses: Sequence[LossTerm]
+    optimizer: Optimizer
+    batching: Batching
+    engine: Eager
+    plan: Plan
+    schedules: Sequence[Callable[[float], None]]
+    """Called with the progress in [0, 1] before each iteration."""
+    advantages: Sequence[Callable[[Sequence[Evaluated]], None]]
+    """Transformations of the advantages over the whole rollout."""
+    timer: Timer
+
+
+class PPO:
+    """One iteration turns rollouts of all sources into one policy update."""
+
+    def __init__(self, parts: Parts, total_steps: int) -> None:
+        self.parts = parts
+        self.total_steps = total_steps
+        self.step = 0
+        """Valid environment steps so far; rows of data where no environment is in the loop."""
+        self.update = 0
+        self.episodes: list[Episode] = []
+        """Those that the last iteration finished."""
+
+    def iterate(self) -> dict[str, float]:
+        """Collect, estimate, learn; returns the update's metrics."""
+        parts = self.parts
+        for schedule in parts.schedules:
+            schedule(min(1.0, self.step / self.total_steps))
+        rollouts = [source.collect(parts.policy) for source in parts.sources]
+        with parts.timer.phase("estimate"):
+            for rollout in rollouts:
+                rollout.rewards = {term.name: term(rollout) for term in parts.terms}
+            data = [
+                evaluate(parts.policy, rollout, source, parts.streams, parts.terms)
+                for rollout, source in zip(rollouts, parts.sources, strict=True)
+            ]
+            for transform in parts.advantages:
+                transform(data)
+            metrics = describe(data, parts.streams)
+        with parts.timer.phase("learn"):
+            units = [parts.batching.units(entry) for entry in data]
+            metrics |= parts.engine.learn(
+                parts.policy, parts.optimizer, parts.losses, parts.batching, units, parts.plan
+            )
+            for rollout in rollouts:
+                parts.policy.observe(rollout)
+                for term in parts.terms:
+                    term.update(rollout)
+        self._count(rollouts)
+        return metrics
+
+    def _count(self, rollouts: list[Rollout]) -> None:
+        fresh = [rollout for rollout in rollouts if rollout.fresh]
+        self.step += sum(int(rollout.valid.sum()) for rollout in fresh or rollouts)
+        self.update += 1
+        self.episodes = [episode for rollout in fresh for episode in rollout.episodes]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counters."""
+        return {"step": self.step, "update": self.update}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.step, self.update = int(state["step"]), int(state["update"])
+
+
+def normalize_rollout_advantages(data: Sequence[Evaluated]) -> None:
+    """Standardise advantages over the whole rollout: centre fresh rows, scale all by the fresh deviation."""
+    fresh = [entry.advantage[entry.rollout.valid] for entry in data if entry.rollout.fresh]
+    rows = torch.cat(fresh or [entry.advantage[entry.rollout.valid] for entry in data])
+    centre, deviation = rows.mean(), rows.std() + 1e-8
+    for entry in data:
+        shift = centre if entry.rollout.fresh else 0.0
+        entry.advantage = (entry.advantage - shift) / deviation
+
+
+def describe(data: Sequence[Evaluated], streams: Sequence[Stream]) -> dict[str, float]:
+    """Metrics of the fresh rows before learning: explained variance, value and reward per stream."""
+    entry = next((entry for entry in data if entry.rollout.fresh), data[0])
+    valid = entry.rollout.valid
+    metrics = {}
+    for stream in streams:
+        prefix = "" if stream is streams[0] else f"{stream.name}/"
+        value, target = entry.value[stream.name], entry.target[stream.name]
+        metrics[f"{prefix}explained_variance"] = explained_variance(value, target, valid)
+        metrics[f"{prefix}value_mean"] = value[valid].mean()
+        metrics[f"{prefix}reward_mean"] = entry.reward[stream.name][valid].mean()
+    names = list(metrics)
+    return dict(zip(names, torch.stack([metrics[name] for name in names]).tolist(), strict=True))

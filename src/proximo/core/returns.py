@@ -1,0 +1,51 @@
+"""GAE and V-trace as one backward recursion.
+
+    δ_t = r_t + γ (1 − terminated_t) V(s'_t) − V(s_t)
+    A_t = ρ_t δ_t + γ λ c_t (1 − done_t) A_{t+1},      target_t = V(s_t) + A_t
+
+With ρ = c = 1 this is GAE (Schulman et al. 2016, eq. 16); with clipped importance ratios it is V-trace (Espeholt
+et al. 2018, eq. 1) with a λ. `V(s'_t)` is always the value of the true successor: at a truncation the value of the
+observation that the cut episode ended with, at the horizon that of the next observation.
+
+Shapes: every tensor `[T, N]`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def estimate(
+    reward: Tensor,
+    value: Tensor,
+    next_value: Tensor,
+    terminated: Tensor,
+    done: Tensor,
+    rho: Tensor | None,
+    c: Tensor | None,
+    *,
+    gamma: float,
+    lam: float,
+    valid: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Advantage and value target `[T, N]`.
+
+    `rho`, `c`: None stands for exactly 1. `valid`: rows that only reset an environment carry the recursion
+    through unchanged (their own advantage is never used).
+    """
+    delta = reward + gamma * next_value * ~terminated - value
+    decay = gamma * lam * (~done).to(value.dtype)
+    if rho is not None:
+        delta = rho * delta
+    if c is not None:
+        decay = decay * c
+    if valid is not None:
+        delta = torch.where(valid, delta, 0.0)
+        decay = torch.where(valid, decay, 1.0)
+    advantage = torch.empty_like(value)
+    carry = torch.zeros_like(value[0])
+    for t in range(value.shape[0] - 1, -1, -1):
+        carry = torch.addcmul(delta[t], decay[t], carry, out=advantage[t])
+    return advantage, value + advantage

@@ -1,0 +1,158 @@
+"""Demonstrations as a source of rollouts: segments of recorded episodes, in the shape of a collector's.
+
+Shapes: `M` recorded steps, `T` steps and `N` columns of a segment batch, `E` recorded episodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from proximo.core import rng
+from proximo.core.types import Correction, Obs, Policy, Rollout
+from proximo.errors import UserError
+
+MIN_SURROGATE_WEIGHT = 0.01
+
+
+@dataclass
+class Dataset:
+    """Episodes one after the other, step by step; the last step of each is terminated or truncated."""
+
+    obs: Obs
+    """`[M, ...]` per key."""
+    action: Tensor
+    """`[M, ...]` in policy space."""
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    final_obs: Obs
+    """`[E, ...]`: the observation after each episode's last step, in order."""
+    logp: Tensor | None = None
+    """`[M]` log-probability under the policy that recorded, where known."""
+
+    def __post_init__(self) -> None:
+        rows = self.action.shape[0]
+        done = self.terminated | self.truncated
+        if rows == 0:
+            raise UserError("the demonstrations are empty: record at least one step")
+        if not bool(done[-1]):
+            raise UserError("the last recorded step must end its episode (mark it truncated)")
+        ends = next(iter(self.final_obs.values())).shape[0]
+        if int(done.sum()) != ends:
+            raise UserError(f"{int(done.sum())} episodes end but {ends} final observations are given")
+
+
+class DemoSource:
+    """Random segments of a data set, with V-trace weights for how far off-policy they are.
+
+    `behavior="recorded"` takes ratios against the recorded log-probabilities; `"none"` treats the data as if the
+    present policy had acted (ratio 1), for data without them. `rho_bar`, `c_bar` cap the ratios.
+    """
+
+    off_policy = True
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        num_steps: int,
+        num_envs: int,
+        seed: int,
+        *,
+        name: str = "demos",
+        behavior: Literal["recorded", "none"] = "none",
+        rho_bar: float = 1.0,
+        c_bar: float = 1.0,
+        sequence_length: int | None = None,
+    ) -> None:
+        if behavior == "recorded" and dataset.logp is None:
+            raise UserError(f"sources.{name}: no recorded log-probabilities; use behavior: none")
+        self.dataset = dataset
+        self.name = name
+        self.behavior = behavior
+        self.rho_bar = rho_bar
+        self.c_bar = c_bar
+        self.num_steps = min(num_steps, dataset.action.shape[0])
+        if sequence_length is not None and self.num_steps % sequence_length:
+            raise UserError(f"sources.{name}: {self.num_steps} recorded steps do not fill a sequence of {num_steps}")
+        self.num_envs = num_envs
+        self.sequence_length = sequence_length or self.num_steps
+        self.key = rng.stream_key(seed, f"demos/{name}")
+        self.collected = 0
+        done = dataset.terminated | dataset.truncated
+        self._start = torch.cat([torch.ones_like(done[:1]), done[:-1]])
+        self._episode = torch.cumsum(done.long(), 0) - done.long()
+
+    def collect(self, policy: Policy) -> Rollout:
+        """`[T, N]` consecutive steps from `N` random places."""
+        data, rows = self.dataset, self.dataset.action.shape[0]
+        columns = torch.arange(self.num_envs)
+        draw = rng.uniform(self.key, columns, self.collected, 1, 1)[0, :, 0].double()
+        self.collected += 1
+        offset = (draw * (rows - self.num_steps + 1)).long()
+        index = offset[None, :] + torch.arange(self.num_steps)[:, None]
+        done = (data.terminated | data.truncated)[index]
+        final_t, final_n = done.nonzero(as_tuple=True)
+        ended = self._episode[index[final_t, final_n]]
+        after = (index[-1] + 1).clamp(max=rows - 1)
+        obs = {key: entry[index] for key, entry in data.obs.items()}
+        rollout = Rollout(
+            source=self.name,
+            obs=obs,
+            action=data.action[index],
+            logp_behavior=torch.zeros(index.shape) if data.logp is None else data.logp[index],
+            start=self._start[index],
+            reward=data.reward[index],
+            terminated=data.terminated[index],
+            truncated=data.truncated[index],
+            valid=torch.ones(index.shape, dtype=torch.bool),
+            final_t=final_t,
+            final_n=final_n,
+            final_obs={key: entry[ended] for key, entry in data.final_obs.items()},
+            last_obs={key: entry[after] for key, entry in data.obs.items()},
+            last_start=self._start[after],
+            state=self._memory(policy),
+            sequence_length=self.sequence_length,
+            stats=policy.snapshot(),
+            fresh=False,
+        )
+        return _to(rollout, next(iter(policy.parameters())).device)
+
+    def _memory(self, policy: Policy) -> dict[str, Tensor]:
+        # What was remembered before a segment is unknown: every sequence begins with a fresh memory.
+        sequences = self.num_steps // self.sequence_length
+        initial = policy.initial_state(self.num_envs)
+        return {key: entry[None].repeat(sequences, *[1] * entry.dim()) for key, entry in initial.items()}
+
+    def correct(self, logp_old: Tensor, logp_behavior: Tensor) -> Correction:
+        """ρ = min(ratio, rho_bar), c = min(ratio, c_bar); surrogate weight clip(ratio, 0.01, 1)."""
+        if self.behavior == "none":
+            return Correction()
+        ratio = (logp_old - logp_behavior).exp()
+        return Correction(
+            rho=ratio.clamp(max=self.rho_bar),
+            c=ratio.clamp(max=self.c_bar),
+            surrogate_weight=ratio.clamp(MIN_SURROGATE_WEIGHT, 1.0),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many segment batches were drawn."""
+        return {"collected": self.collected}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.collected = int(state["collected"])
+
+
+def _to(rollout: Rollout, device: torch.device) -> Rollout:
+    if device.type == "cpu":
+        return rollout
+    for name, value in vars(rollout).items():
+        if isinstance(value, Tensor):
+            setattr(rollout, name, value.to(device))
+        elif isinstance(value, dict):
+            setattr(rollout, name, {key: entry.to(device) for key, entry in value.items()})
+    return rollout

@@ -1,0 +1,389 @@
+"""The time line of a run: iterate, evaluate, record, checkpoint, until the end or a reason to stop."""
+
+from __future__ import annotations
+
+import math
+import random
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from proximo.build import build, choose_device
+from proximo.config.experiment import Experiment
+from proximo.config.registry import build as build_class
+from proximo.config.registry import resolve
+from proximo.core.collect import prime
+from proximo.core.timer import PHASES, Timer
+from proximo.core.types import Episode
+from proximo.errors import ProximoError, RunError
+from proximo.runs import checkpoint, hooks
+from proximo.runs.console import Console
+from proximo.runs.evaluation import evaluate, random_baseline, verdict
+from proximo.runs.run import Run
+from proximo.runs.trackers import Trackers
+
+WINDOW = 100
+"""`return_mean` is over this many latest episodes."""
+
+COLUMNS = (
+    "step update return_mean return_std length_mean success_rate episodes steps_per_second policy_loss value_loss "
+    "entropy_loss loss entropy entropy_fraction kl clip_fraction explained_variance value_mean reward_mean "
+    "grad_norm learning_rate epochs kl_stop"
+).split()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training came to."""
+
+    run: Path
+    step: int
+    return_mean: float | None
+    """Of the last evaluation; without evaluations of the last 100 training episodes."""
+    status: str
+    """`finished`, or `stopped` (a signal; resume goes on)."""
+    summary: str
+
+
+class Training:
+    """One training of one run; hooks are called with it."""
+
+    def __init__(self, experiment: Experiment, run: Run, verbosity: int = 0) -> None:
+        self.experiment = experiment
+        self.run = run
+        self.console = Console(experiment.ppo.total_steps, verbosity)
+        self.timer = Timer()
+        self.device = choose_device(experiment.device, self.say)
+        self.built = build(experiment, self.device, self.timer)
+        self.ppo = self.built.ppo
+        self.window: deque[Episode] = deque(maxlen=WINDOW)
+        self.episodes = 0
+        self.reason = ""
+        self.interrupted = False
+        self.last_eval_step = -1
+        self.last_eval: dict[str, float] = {}
+        self.max_entropy = _max_entropy(self.built.env.spec.action_space)
+        self.evaluation = hooks.Evaluation(experiment)
+        self.checkpoints = hooks.Checkpoints(experiment)
+        self.hooks: list[Any] = [
+            hooks.NanGuard(),
+            hooks.EntropyAlarm(experiment.ppo.entropy_alarm),
+            self.evaluation,
+            hooks.Stops(experiment),
+            *_custom_hooks(experiment),
+            hooks.Videos(experiment),
+            self.checkpoints,
+        ]
+        self.trackers = Trackers(run, experiment, self.say)
+
+    # --- what hooks may use ---
+
+    @property
+    def step(self) -> int:
+        """Valid environment steps so far."""
+        return self.ppo.step
+
+    @property
+    def finishing(self) -> bool:
+        """No further update will follow."""
+        return self.step >= self.experiment.ppo.total_steps or bool(self.reason) or self.interrupted
+
+    def say(self, text: str) -> None:
+        """One line for the reader."""
+        self.console.line(text)
+
+    def stop(self, reason: str) -> None:
+        """Finish after this update."""
+        self.reason = self.reason or reason
+
+    def configure(self, params: dict[str, Any]) -> None:
+        """Change parameters of the training environments from their next resets on."""
+        self.built.env.configure(params)
+
+    def evaluate(self) -> dict[str, float]:
+        """Evaluate now; returns the `eval/…` metrics."""
+        config = self.experiment.eval
+        modes = ["deterministic", "stochastic"] if config.mode == "both" else [config.mode]
+        metrics: dict[str, float] = {}
+        with preserved_randomness():
+            for mode in modes:
+                result = evaluate(
+                    self.built.policy,
+                    self.experiment.env,
+                    config.episodes,
+                    config.seed,
+                    mode == "deterministic",
+                    self.device,
+                )
+                prefix = "eval/" if mode == modes[0] else f"eval/{mode}/"
+                metrics[f"{prefix}return_mean"] = result.return_mean
+                metrics[f"{prefix}return_low"], metrics[f"{prefix}return_high"] = result.return_ci95
+                metrics[f"{prefix}length_mean"] = result.length_mean
+                if result.success_rate is not None:
+                    metrics[f"{prefix}success_rate"] = result.success_rate
+                self.run.event("eval", self.step, {"mode": mode, **result.as_dict()})
+                if mode == modes[0]:
+                    self.last_result = result
+        self.last_eval_step, self.last_eval = self.step, metrics
+        return metrics
+
+    def record_video(self, name: Path) -> Path:
+        """Record the agent as it is now; returns the file."""
+        from proximo.runs.video import record
+
+        config = self.experiment.video
+        self.run.videos.mkdir(exist_ok=True)
+        with preserved_randomness():
+            return record(
+                self.built.policy,
+                self.experiment.env,
+                self.run.videos / name,
+                config.length,
+                self.experiment.eval.seed,
+                self.experiment.eval.mode != "stochastic",
+                config.fps,
+            )
+
+    def trackers_video(self, path: Path) -> None:
+        """Hand a video to the trackers."""
+        self.trackers.video(self.step, path)
+
+    def save(self, *, best: bool = False, keep: int = 3) -> Path:
+        """Write a checkpoint, point `last` (and `best`) at it, delete old ones."""
+        with self.timer.phase("log"):
+            folder = self.run.checkpoint_folder(self.step)
+            states = {name: part.state_dict() for name, part in self.stateful().items()}
+            checkpoint.save(folder, states, step=self.step, meta={"env": self.experiment.env.id})
+            checkpoint.point(self.run.path, "last", folder)
+            if best:
+                note = {"return_mean": self.last_eval["eval/return_mean"]}
+                checkpoint.point(self.run.path, "best", folder, note)
+            checkpoint.prune(self.run.path, keep)
+        return folder
+
+    # --- the time line ---
+
+    def stateful(self) -> dict[str, Any]:
+        """Name → part for everything that a checkpoint holds."""
+        parts = self.built.stateful() | {"training": self, "randomness": Randomness()}
+        parts |= {f"hook.{hook.name}": hook for hook in self.hooks if hasattr(hook, "state_dict")}
+        return parts
+
+    def restore(self, folder: Path) -> None:
+        """Load every part's state from a checkpoint."""
+        states = checkpoint.load(folder)
+        parts = self.stateful()
+        for name, part in parts.items():
+            if name not in states:
+                raise RunError(f"checkpoint {folder} has no state for {name}: it was written by another experiment")
+            part.load_state_dict(states[name])
+
+    def begin(self) -> None:
+        """Set the observation statistics and the environments of a fresh run."""
+        steps = self.experiment.ppo.prime_steps
+        if self.experiment.policy.normalize_obs and steps and not self.experiment.init_from:
+            taken = prime(self.built.env, self.built.policy, steps, self.experiment.seed, self.device)
+            self.ppo.step += taken
+
+    def run_to_end(self) -> Result:
+        """Iterate until `ppo.total_steps`, a stop or a signal; the run's status says which."""
+        self.run.set_status("running", step=self.step)
+        clock, counted = time.monotonic(), self.step
+        try:
+            with self._signals():
+                while not self.finishing:
+                    metrics = self._update()
+                    now = time.monotonic()
+                    metrics["steps_per_second"] = (self.step - counted) / max(now - clock, 1e-9)
+                    clock, counted = now, self.step
+                    self._record(metrics)
+        except ProximoError as error:
+            self.run.set_status("failed", str(error), self.step)
+            raise
+        except BaseException as error:
+            self.run.set_status("failed", f"{type(error).__name__}: {error}", self.step)
+            raise
+        status = "stopped" if self.interrupted else "finished"
+        self.run.set_status("stopped" if self.interrupted else "finished", self.reason, self.step)
+        return self._result(status)
+
+    def _update(self) -> dict[str, float]:
+        metrics: dict[str, float] = {"update": self.ppo.update + 1}
+        metrics |= self.ppo.iterate()
+        metrics["step"] = self.step
+        metrics["learning_rate"] = self.ppo.parts.optimizer.learning_rate
+        self._episodes(metrics)
+        for hook in self.hooks:
+            if hasattr(hook, "after_update"):
+                hook.after_update(self, metrics)
+        if self.finishing and not self.interrupted:
+            self.evaluation.final(self, metrics)
+        return metrics
+
+    def _episodes(self, metrics: dict[str, float]) -> None:
+        self.window.extend(self.ppo.episodes)
+        self.episodes += len(self.ppo.episodes)
+        metrics["episodes"] = self.episodes
+        if self.window:
+            returns = np.array([episode.return_ for episode in self.window])
+            metrics["return_mean"], metrics["return_std"] = float(returns.mean()), float(returns.std())
+            metrics["length_mean"] = float(np.mean([episode.length for episode in self.window]))
+            successes = [episode.success for episode in self.window if episode.success is not None]
+            if successes:
+                metrics["success_rate"] = float(np.mean(successes))
+            for name in self.experiment.env.info:
+                values = [episode.info[name] for episode in self.window if name in episode.info]
+                if values:
+                    metrics[f"info/{name}"] = float(np.mean(values))
+
+    def _record(self, metrics: dict[str, float]) -> None:
+        with self.timer.phase("log"):
+            phases = self.timer.take()
+            metrics |= {f"time/{name}": seconds for name, seconds in phases.items()}
+            self.trackers.scalars(self.step, metrics)
+            self.console.update(self.step, metrics, phases)
+            for hook in self.hooks:
+                if hasattr(hook, "after_record"):
+                    hook.after_record(self, metrics)
+
+    def _result(self, status: str) -> Result:
+        name = str(self.run.path)
+        lines = [f"run: {name}"]
+        returns = [episode.return_ for episode in self.window]
+        mean = float(np.mean(returns)) if returns else None
+        if status == "stopped":
+            lines.append(f"stopped at step {self.step}; go on with: proximo resume {name}")
+        elif self.last_eval:
+            result = self.last_result
+            mean = result.return_mean
+            baseline = random_baseline(
+                self.experiment.env, self.experiment.eval.random_episodes, self.experiment.eval.seed
+            )
+            low, high = result.return_ci95
+            lines.append(
+                f"return {mean:.6g} (95 % interval {low:.6g} to {high:.6g}, {len(result.returns)} episodes); "
+                f"random policy {baseline.return_mean:.6g}: {verdict(result, baseline)}"
+            )
+        if self.reason:
+            lines.append(f"ended early: {self.reason}")
+        if status != "stopped":
+            lines.append(f"watch it: proximo play {name}")
+        return Result(self.run.path, self.step, mean, status, "\n".join(lines))
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        # Only the main thread may set handlers; elsewhere the caller handles signals.
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handle(number: int, frame: object) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+            name = signal.Signals(number).name
+            print(f"{name}: finishing this update, then a checkpoint (again: stop at once)", file=sys.stderr)
+
+        old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def close(self, status: str) -> None:
+        """Close environments, trackers, console and the run's files."""
+        self.built.env.close()
+        self.trackers.close(status)
+        self.console.close()
+        self.run.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The window of finished episodes and counters."""
+        return {"window": [asdict(episode) for episode in self.window], "episodes": self.episodes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.window.extend(Episode(**episode) for episode in state["window"])
+        self.episodes = int(state["episodes"])
+
+
+class Randomness:
+    """The global generators, for the user's own modules and environments; Proximo's own draws are keyed."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """PyTorch's (CPU and CUDA), NumPy's and Python's generators."""
+        version, internal, gauss = random.getstate()
+        _, keys, pos, has_gauss, cached = np.random.get_state(legacy=True)
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "python": [version, list(internal), gauss],
+            "numpy": {"keys": [int(k) for k in keys], "at": [int(pos), int(has_gauss), float(cached)]},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        torch.set_rng_state(state["torch"])
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda"])
+        version, internal, gauss = state["python"]
+        random.setstate((version, tuple(internal), gauss))
+        pos, has_gauss, cached = state["numpy"]["at"]
+        keys = np.array(state["numpy"]["keys"], dtype=np.uint32)
+        np.random.set_state(("MT19937", keys, int(pos), int(has_gauss), cached))
+
+
+@contextmanager
+def preserved_randomness() -> Iterator[None]:
+    """Leave the global generators as they were: evaluation must not change what training draws."""
+    randomness = Randomness()
+    state = randomness.state_dict()
+    try:
+        yield
+    finally:
+        randomness.load_state_dict(state)
+
+
+def _max_entropy(space: spaces.Space[Any]) -> float:
+    """Entropy of the uniform policy in nats; 0 where the actions are continuous and there is no maximum."""
+    if isinstance(space, spaces.Discrete):
+        return math.log(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return float(np.log(space.nvec).sum())
+    if isinstance(space, spaces.MultiBinary):
+        return math.prod(space.shape) * math.log(2.0)
+    return 0.0
+
+
+def _custom_hooks(experiment: Experiment) -> list[Any]:
+    made: list[Any] = []
+    for name, node in experiment.hooks.items():
+        hook = build_class(resolve(node.type), node.kwargs, where=f"hooks.{name}")
+        hook.name = name
+        made.append(hook)
+    return made
+
+
+def columns(experiment: Experiment) -> Sequence[str]:
+    """The columns of `progress.csv`, known before the first row."""
+    names = [*COLUMNS]
+    for stream in experiment.streams:
+        names += [f"{stream}/{name}" for name in ("explained_variance", "value_mean", "reward_mean")]
+        names.append(f"value_loss/{stream}")
+    names += [f"{name}_loss" for name in experiment.losses]
+    names += [f"info/{name}" for name in experiment.env.info]
+    if experiment.eval.num_evals:
+        names += [f"eval/{name}" for name in ("return_mean", "return_low", "return_high", "length_mean")]
+    return [*names, *(f"time/{name}" for name in PHASES)]
