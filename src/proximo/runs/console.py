@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from rich.console import Console as RichConsole
-from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -85,7 +84,7 @@ class Console:
         passed = int(step / spacing) > int(self._shown_step / spacing)
         return first or passed or self.verbosity >= VERBOSE or step >= self.total_steps
 
-    def _show(self, table: Group) -> None:
+    def _show(self, table: Table) -> None:
         if self._live is None:
             self._live = Live(table, console=self._rich, auto_refresh=False, transient=False)
             self._live.start()
@@ -118,11 +117,13 @@ class Console:
             parts.append(self._phase_text())
         return "  ".join(parts)
 
-    def _table(self, step: int, metrics: Mapping[str, float], now: float) -> Group:
+    def _table(self, step: int, metrics: Mapping[str, float], now: float) -> Table:
         table = Table.grid(padding=(0, 2))
         table.add_column(style="bold")
         table.add_column()
         share = min(step / self.total_steps, 1.0)
+        width = max(min(self._rich.width - 16, 60), 10)
+        table.add_row("progress", ProgressBar(total=1.0, completed=share, width=width))
         table.add_row("steps", f"{step:,} of {self.total_steps:,} ({100 * share:.0f} %)")
         table.add_row("time left", self._remaining(step, now))
         if "steps_per_second" in metrics:
@@ -131,10 +132,7 @@ class Console:
             table.add_row(_label(name), number(metrics[name]))
         if self._phase_text():
             table.add_row("time goes to", self._phase_text())
-        width = min(self._rich.width - 2, 60)
-        return Group(
-            ProgressBar(total=self.total_steps, completed=min(step, self.total_steps), width=width), table
-        )
+        return table
 
 
 def _label(name: str) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,17 +105,26 @@ def evaluate(
     """Play `episodes` whole episodes; touches neither training's randomness nor the policy."""
     begun = time.perf_counter()
     env = make_env(env_config, num_envs=min(episodes, MAX_ENVS), device=device, training=False)
-    was_training = isinstance(policy, nn.Module) and policy.training
     try:
-        if was_training:
-            policy.eval()  # type: ignore[attr-defined]
-        result = play(env, actor(policy, env.spec, seed, deterministic), episodes, seed)
+        with acting(policy):
+            result = play(env, actor(policy, env.spec, seed, deterministic), episodes, seed)
     finally:
-        if was_training:
-            policy.train()  # type: ignore[attr-defined]
         env.close()
     result.seconds = time.perf_counter() - begun
     return result
+
+
+@contextmanager
+def acting(policy: Policy) -> Iterator[None]:
+    """Dropout and the like are off inside the block, and afterwards as they were."""
+    if not (isinstance(policy, nn.Module) and policy.training):
+        yield
+        return
+    policy.eval()
+    try:
+        yield
+    finally:
+        policy.train()
 
 
 Actor = Callable[[Obs, Tensor], Tensor]

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from proximo.config.experiment import Experiment
+from proximo.config.load import dump_experiment, load_experiment
 from proximo.errors import RunError, UserError
 from proximo.runs import checkpoint
 from proximo.runs.files import replace_file, safe_name, writing
@@ -100,12 +99,10 @@ class Run:
 
     def write_experiment(self, experiment: Experiment) -> None:
         """Write the resolved configuration (again, where a resume changed it)."""
-        replace_file(self.path / EXPERIMENT_FILE, _dump(experiment))
+        replace_file(self.path / EXPERIMENT_FILE, dump_experiment(experiment))
 
     def experiment(self) -> Experiment:
         """The resolved configuration of the run; UserError if the file does not validate."""
-        from proximo.config.load import load_experiment
-
         return load_experiment(self.path / EXPERIMENT_FILE)
 
     def progress(self, columns: Sequence[str], resume_step: int | None = None) -> Progress:
@@ -121,7 +118,7 @@ class Run:
         return self.path / "checkpoints" / str(step)
 
     def checkpoint(self) -> tuple[Path, list[str]]:
-        """The checkpoint to load: the one named when opening, else the newest intact one; what was skipped."""
+        """The checkpoint to load: the one named when opening, else the newest intact one; what it skipped."""
         if self.chosen is not None:
             checkpoint.verify(self.chosen)
             return self.chosen, []
@@ -281,7 +278,3 @@ def _matching(given: Path, root: Path) -> list[Path]:
     if beside or len(given.parts) > 1:
         return sorted(beside)
     return sorted(run.path for run in list_runs(root) if run.path.name.startswith(given.name))
-
-
-def _dump(experiment: Experiment) -> str:
-    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

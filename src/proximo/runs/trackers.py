@@ -1,0 +1,261 @@
+"""Trackers: where numbers and files go. CSV and JSONL always; TensorBoard, W&B, trackio, your own on request.
+
+One step axis for all of them: valid environment steps. A tracker that is not installed, or cannot reach its
+service, says so in one line and training goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from proximo.config.experiment import (
+    Custom,
+    Experiment,
+    TensorboardTracker,
+    TrackioTracker,
+    WandbTracker,
+)
+from proximo.config.registry import build, resolve
+from proximo.errors import UserError
+from proximo.runs.extras import optional
+from proximo.runs.log import Progress
+from proximo.runs.run import Run
+
+Say = Callable[[str], None]
+
+
+class Tracker(Protocol):
+    """A sink for scalars and files; a class of your own is given as `track: [{type: "module:Class"}]`."""
+
+    def start(self, run: Run, experiment: Experiment) -> None:
+        """Called once; raise `UserError` to be left out with one printed line."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Metrics of one update; non-finite values may occur."""
+
+    def video(self, step: int, path: Path) -> None:
+        """A finished video file."""
+
+    def artifact(self, path: Path) -> None:
+        """A folder worth keeping: the final checkpoint."""
+
+    def close(self, status: str) -> None:
+        """The run is `finished`, `stopped` or `failed`."""
+
+
+class CsvTracker:
+    """`progress.csv`: a row per update."""
+
+    def __init__(self, columns: Sequence[str], resume_step: int | None = None) -> None:
+        self._columns = columns
+        self._resume_step = resume_step
+        self._progress: Progress | None = None
+
+    def start(self, run: Run, experiment: Experiment) -> None:
+        """Open the file; after a resume without the rows past the checkpoint."""
+        self._progress = run.progress(self._columns, self._resume_step)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Append the row."""
+        assert self._progress is not None
+        self._progress.write({"step": step, **values})
+
+    def video(self, step: int, path: Path) -> None:
+        """Nothing: it lies in the run's folder."""
+
+    def artifact(self, path: Path) -> None:
+        """Nothing: it lies in the run's folder."""
+
+    def close(self, status: str) -> None:
+        """Close the file."""
+        if self._progress is not None:
+            self._progress.close()
+
+
+class JsonlTracker:
+    """`events.jsonl`: a record of kind `update`, `video` or `artifact` for everything that is tracked."""
+
+    def __init__(self) -> None:
+        self._run: Run | None = None
+
+    def start(self, run: Run, experiment: Experiment) -> None:
+        """Remember the run."""
+        self._run = run
+        self._last = 0
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Append the record."""
+        assert self._run is not None
+        self._last = step
+        self._run.event("update", step, {k: v for k, v in values.items() if k != "step"})
+
+    def video(self, step: int, path: Path) -> None:
+        """Append where it is."""
+        assert self._run is not None
+        self._run.event("video", step, {"path": self._inside(path)})
+
+    def artifact(self, path: Path) -> None:
+        """Append where it is."""
+        assert self._run is not None
+        self._run.event("artifact", self._last, {"path": self._inside(path)})
+
+    def close(self, status: str) -> None:
+        """Nothing: the run closes its files."""
+
+    def _inside(self, path: Path) -> str:
+        assert self._run is not None
+        root = self._run.path
+        return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+class TensorboardLog:
+    """TensorBoard event files in `<run>/tensorboard`, one event per update; needs no TensorFlow."""
+
+    def __init__(self, resume_step: int | None = None) -> None:
+        self._resume_step = resume_step
+        self._writer: Any = None
+
+    def start(self, run: Run, experiment: Experiment) -> None:
+        """Open the writer; after a resume TensorBoard is told to forget later steps."""
+        writers = optional("tensorboard.summary.writer.event_file_writer", "tensorboard")
+        events = optional("tensorboard.compat.proto.event_pb2", "tensorboard")
+        self._event = events.Event
+        self._summary = optional("tensorboard.compat.proto.summary_pb2", "tensorboard").Summary
+        self._writer = writers.EventFileWriter(str(run.tensorboard), flush_secs=10)
+        if self._resume_step is not None:
+            begins = events.SessionLog(status=events.SessionLog.START)
+            step = self._resume_step + 1
+            self._writer.add_event(self._event(wall_time=time.time(), step=step, session_log=begins))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Write all metrics as one event."""
+        rows = [self._summary.Value(tag=k, simple_value=v) for k, v in values.items() if k != "step"]
+        summary = self._summary(value=rows)
+        self._writer.add_event(self._event(wall_time=time.time(), step=step, summary=summary))
+
+    def video(self, step: int, path: Path) -> None:
+        """Nothing: TensorBoard shows no mp4."""
+
+    def artifact(self, path: Path) -> None:
+        """Nothing: it lies in the run's folder."""
+
+    def close(self, status: str) -> None:
+        """Flush and close."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+class TrackioLog:
+    """trackio: a local dashboard; `trackio show --project …` opens it. Videos stay in the run's folder."""
+
+    def __init__(self, config: TrackioTracker, say: Say) -> None:
+        self._config = config
+        self._say = say
+        self._trackio: Any = None
+
+    def start(self, run: Run, experiment: Experiment) -> None:
+        """Open the run under its folder's name; a resumed one goes on."""
+        trackio = optional("trackio", "trackio")
+        with contextlib.redirect_stdout(io.StringIO()):
+            trackio.init(
+                project=self._config.project,
+                name=run.path.name,
+                config=experiment.model_dump(mode="json"),
+                resume="allow",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
+        self._trackio = trackio
+        self._say(f"trackio: watch with `trackio show --project {self._config.project}`")
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Send finite values; the library queues them."""
+        finite = {k: v for k, v in values.items() if k != "step" and math.isfinite(v)}
+        self._trackio.log(finite, step=step)
+
+    def video(self, step: int, path: Path) -> None:
+        """Nothing: it lies in the run's folder."""
+
+    def artifact(self, path: Path) -> None:
+        """Nothing: it lies in the run's folder."""
+
+    def close(self, status: str) -> None:
+        """Wait for the queue."""
+        if self._trackio is not None:
+            with contextlib.redirect_stdout(io.StringIO()):
+                self._trackio.finish()
+
+
+class Trackers:
+    """All trackers of a run as one."""
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self.trackers = list(trackers)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Metrics of one update, to all."""
+        for tracker in self.trackers:
+            tracker.scalars(step, values)
+
+    def video(self, step: int, path: Path) -> None:
+        """A finished video file, to all."""
+        for tracker in self.trackers:
+            tracker.video(step, path)
+
+    def artifact(self, path: Path) -> None:
+        """The final checkpoint's folder, to all."""
+        for tracker in self.trackers:
+            tracker.artifact(path)
+
+    def close(self, status: str) -> None:
+        """Close all, the last one opened first."""
+        for tracker in reversed(self.trackers):
+            tracker.close(status)
+
+
+def start_trackers(
+    run: Run,
+    experiment: Experiment,
+    columns: Sequence[str],
+    say: Say = print,
+    resume_step: int | None = None,
+) -> Trackers:
+    """CSV and JSONL, then what `track` asks for; one that cannot start says why and is left out.
+
+    `columns` are the names of all metrics that may come; `resume_step` is the step of the loaded checkpoint.
+    """
+    started: list[Tracker] = [CsvTracker(columns, resume_step), JsonlTracker()]
+    for always in started:
+        always.start(run, experiment)
+    # W&B first, because the last one opened is closed first: it uploads TensorBoard's finished files.
+    wanted = sorted(experiment.track, key=lambda config: not isinstance(config, WandbTracker))
+    for config in wanted:
+        tracker = _make(config, say, resume_step)
+        try:
+            tracker.start(run, experiment)
+        except UserError as error:
+            say(f"not tracked by {config.type}: {error}")
+        else:
+            started.append(tracker)
+    return Trackers(started)
+
+
+def _make(config: Any, say: Say, resume_step: int | None) -> Tracker:
+    if isinstance(config, TensorboardTracker):
+        return TensorboardLog(resume_step)
+    if isinstance(config, WandbTracker):
+        from proximo.runs.wandb_log import WandbLog
+
+        return WandbLog(config, say)
+    if isinstance(config, TrackioTracker):
+        return TrackioLog(config, say)
+    assert isinstance(config, Custom)
+    tracker: Tracker = build(resolve(config.type), config.kwargs, where="track")
+    return tracker
