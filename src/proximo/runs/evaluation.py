@@ -24,6 +24,7 @@ from proximo.config.experiment import EnvConfig
 from proximo.core import rng
 from proximo.core.types import EnvSpec, Obs, Policy, State, Step, VecEnv
 from proximo.envs.make import make_env
+from proximo.errors import RunError
 from proximo.runs.statistics import difference_ci95, mean_ci95
 
 MAX_ENVS = 16
@@ -239,20 +240,30 @@ def random_actor(spec: EnvSpec, seed: int) -> Actor:
         space.seed(rng.integer_seed(seed, "random", i))
 
     def act(obs: Obs, start: Tensor) -> Tensor:
-        masks = None if spec.mask_key is None else obs[spec.mask_key].cpu().numpy().astype(np.int8)
-        rows = [space.sample(_mask_of(space, masks, i)) for i, space in enumerate(copies)]
+        masks = None if spec.mask_key is None else obs[spec.mask_key].cpu().numpy().astype(bool)
+        rows = [
+            space.sample() if masks is None else _allowed_sample(space, masks[i].reshape(-1), spec.id)
+            for i, space in enumerate(copies)
+        ]
         return torch.as_tensor(np.stack(rows), device=spec.device)
 
     return act
 
 
-def _mask_of(space: spaces.Space[Any], masks: np.ndarray[Any, Any] | None, row: int) -> Any:
-    if masks is None:
-        return None
-    flat = masks[row].reshape(-1)
+def _allowed_sample(space: spaces.Space[Any], mask: np.ndarray[Any, Any], env_id: str) -> Any:
+    if isinstance(space, spaces.Discrete):
+        return space.start + _choice(space.np_random, mask, env_id)
     if isinstance(space, spaces.MultiDiscrete):
-        return tuple(np.split(flat, np.cumsum(space.nvec)[:-1]))
-    return flat
+        parts = np.split(mask, np.cumsum(space.nvec.reshape(-1))[:-1])
+        picks = [_choice(space.np_random, part, env_id) for part in parts]
+        return space.start + np.array(picks, dtype=np.int64).reshape(space.shape)
+    return space.sample() * mask.reshape(space.shape)
+
+
+def _choice(generator: np.random.Generator, allowed: np.ndarray[Any, Any], env_id: str) -> int:
+    if not allowed.any():
+        raise RunError(f"{env_id}: its action mask allows nothing; allow at least one action in every state")
+    return int(generator.choice(np.flatnonzero(allowed)))
 
 
 def verdict(result: EvalResult, baseline: EvalResult) -> str:

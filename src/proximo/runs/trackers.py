@@ -33,8 +33,11 @@ Say = Callable[[str], None]
 class Tracker(Protocol):
     """A sink for scalars and files; a class of your own is given as `track: [{type: "module:Class"}]`."""
 
-    def start(self, run: Run, experiment: Experiment) -> None:
-        """Called once; raise `UserError` to be left out with one printed line."""
+    def start(self, run: Run, experiment: Experiment, resume_step: int | None) -> None:
+        """Called once; raise `UserError` to be left out with one printed line.
+
+        `resume_step`: None for a fresh run, else the step from which it goes on.
+        """
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Metrics of one update; non-finite values may occur."""
@@ -52,14 +55,13 @@ class Tracker(Protocol):
 class CsvTracker:
     """`progress.csv`: a row per update."""
 
-    def __init__(self, columns: Sequence[str], resume_step: int | None = None) -> None:
+    def __init__(self, columns: Sequence[str]) -> None:
         self._columns = columns
-        self._resume_step = resume_step
         self._progress: Progress | None = None
 
-    def start(self, run: Run, experiment: Experiment) -> None:
+    def start(self, run: Run, experiment: Experiment, resume_step: int | None) -> None:
         """Open the file; after a resume without the rows past the checkpoint."""
-        self._progress = run.progress(self._columns, self._resume_step)
+        self._progress = run.progress(self._columns, resume_step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Append the row."""
@@ -84,7 +86,7 @@ class JsonlTracker:
     def __init__(self) -> None:
         self._run: Run | None = None
 
-    def start(self, run: Run, experiment: Experiment) -> None:
+    def start(self, run: Run, experiment: Experiment, resume_step: int | None) -> None:
         """Remember the run."""
         self._run = run
         self._last = 0
@@ -117,20 +119,19 @@ class JsonlTracker:
 class TensorboardLog:
     """TensorBoard event files in `<run>/tensorboard`, one event per update; needs no TensorFlow."""
 
-    def __init__(self, resume_step: int | None = None) -> None:
-        self._resume_step = resume_step
+    def __init__(self) -> None:
         self._writer: Any = None
 
-    def start(self, run: Run, experiment: Experiment) -> None:
+    def start(self, run: Run, experiment: Experiment, resume_step: int | None) -> None:
         """Open the writer; after a resume TensorBoard is told to forget later steps."""
         writers = optional("tensorboard.summary.writer.event_file_writer", "tensorboard")
         events = optional("tensorboard.compat.proto.event_pb2", "tensorboard")
         self._event = events.Event
         self._summary = optional("tensorboard.compat.proto.summary_pb2", "tensorboard").Summary
         self._writer = writers.EventFileWriter(str(run.tensorboard), flush_secs=10)
-        if self._resume_step is not None:
+        if resume_step is not None:
             begins = events.SessionLog(status=events.SessionLog.START)
-            step = self._resume_step + 1
+            step = resume_step + 1
             self._writer.add_event(self._event(wall_time=time.time(), step=step, session_log=begins))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -159,7 +160,7 @@ class TrackioLog:
         self._say = say
         self._trackio: Any = None
 
-    def start(self, run: Run, experiment: Experiment) -> None:
+    def start(self, run: Run, experiment: Experiment, resume_step: int | None) -> None:
         """Open the run under its folder's name; a resumed one goes on."""
         trackio = optional("trackio", "trackio")
         with contextlib.redirect_stdout(io.StringIO()):
@@ -194,10 +195,37 @@ class TrackioLog:
 
 
 class Trackers:
-    """All trackers of a run as one."""
+    """All trackers of a run as one: CSV, JSONL, and what `track` asks for."""
 
-    def __init__(self, trackers: Sequence[Tracker]) -> None:
-        self.trackers = list(trackers)
+    def __init__(
+        self, run: Run, experiment: Experiment, say: Say = print, columns: Sequence[str] = ("step",)
+    ) -> None:
+        """`columns`: names of all metrics that may come (an unforeseen one rewrites `progress.csv` once).
+
+        Raises: UserError where a tracker of the user's own cannot be made.
+        """
+        self._run, self._experiment, self._say, self._columns = run, experiment, say, columns
+        # W&B first, because the last one opened is closed first: it uploads TensorBoard's finished files.
+        wanted = sorted(experiment.track, key=lambda config: not isinstance(config, WandbTracker))
+        self._wanted = [(config.type, _make(config, say)) for config in wanted]
+        self.trackers: list[Tracker] = []
+
+    def start(self, resume_step: int | None = None) -> None:
+        """Open them; one that cannot be opened says why in one line and is left out.
+
+        `resume_step`: the step of the loaded checkpoint, None for a fresh run.
+        """
+        always: list[Tracker] = [CsvTracker(self._columns), JsonlTracker()]
+        for tracker in always:
+            tracker.start(self._run, self._experiment, resume_step)
+            self.trackers.append(tracker)
+        for name, tracker in self._wanted:
+            try:
+                tracker.start(self._run, self._experiment, resume_step)
+            except UserError as error:
+                self._say(f"not tracked by {name}: {error}")
+            else:
+                self.trackers.append(tracker)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Metrics of one update, to all."""
@@ -216,40 +244,13 @@ class Trackers:
 
     def close(self, status: str) -> None:
         """Close all, the last one opened first."""
-        for tracker in reversed(self.trackers):
-            tracker.close(status)
+        while self.trackers:
+            self.trackers.pop().close(status)
 
 
-def start_trackers(
-    run: Run,
-    experiment: Experiment,
-    columns: Sequence[str],
-    say: Say = print,
-    resume_step: int | None = None,
-) -> Trackers:
-    """CSV and JSONL, then what `track` asks for; one that cannot start says why and is left out.
-
-    `columns` are the names of all metrics that may come; `resume_step` is the step of the loaded checkpoint.
-    """
-    started: list[Tracker] = [CsvTracker(columns, resume_step), JsonlTracker()]
-    for always in started:
-        always.start(run, experiment)
-    # W&B first, because the last one opened is closed first: it uploads TensorBoard's finished files.
-    wanted = sorted(experiment.track, key=lambda config: not isinstance(config, WandbTracker))
-    for config in wanted:
-        tracker = _make(config, say, resume_step)
-        try:
-            tracker.start(run, experiment)
-        except UserError as error:
-            say(f"not tracked by {config.type}: {error}")
-        else:
-            started.append(tracker)
-    return Trackers(started)
-
-
-def _make(config: Any, say: Say, resume_step: int | None) -> Tracker:
+def _make(config: Any, say: Say) -> Tracker:
     if isinstance(config, TensorboardTracker):
-        return TensorboardLog(resume_step)
+        return TensorboardLog()
     if isinstance(config, WandbTracker):
         from proximo.runs.wandb_log import WandbLog
 

@@ -34,7 +34,7 @@ class WandbLog:
         self._session: Any = None
         self._run: Run | None = None
 
-    def start(self, run: Run, experiment: Experiment) -> None:
+    def start(self, run: Run, experiment: Experiment, resume_step: int | None) -> None:
         """Open online, or offline with one printed line where there is no login or no connection."""
         wandb = optional("wandb", "wandb")
         self._wandb, self._run = wandb, run
