@@ -62,8 +62,8 @@ class Trunk(nn.Module):
 class ActorCritic(nn.Module):
     """Implements `core.types.Policy` from the spaces of an environment and the configuration.
 
-    Parameters follow from torch's global seed and lie on `spec.device`. Raises UserError where the configuration
-    does not fit the spaces.
+    Parameters follow from torch's global seed and lie on `spec.device`. Raises UserError where the
+    configuration does not fit the spaces.
     """
 
     noise: NoiseSpec
@@ -121,8 +121,8 @@ class ActorCritic(nn.Module):
     def act(self, obs: Obs, state: State, start: Tensor, noise: Tensor | None) -> Act:
         """Choose actions for raw `obs` `[N, ...]`; `noise` None takes the mode.
 
-        `start` `[N]` empties the memory before this step. Every memory advances, values are not computed. Raises
-        RunError where a mask allows no action (checked here on a CPU, in `observe` elsewhere).
+        `start` `[N]` empties the memory before this step. Every memory advances, values are not computed.
+        Raises RunError where a mask allows no action (checked here on a CPU, in `observe` elsewhere).
         """
         mask = self._mask(obs)
         if mask is not None and mask.device.type == "cpu":
@@ -137,7 +137,7 @@ class ActorCritic(nn.Module):
         return Act(action, dist.log_prob(action), after)
 
     def normalize(self, obs: Obs, stats: Stats | None = None) -> Obs:
-        """Scaled observations by `stats`, or by the current statistics; images, masks and levels pass unchanged."""
+        """Observations scaled by `stats`, or by the current statistics; images and levels pass unchanged."""
         result: Obs = self.normalizer(obs, stats)
         return result
 
@@ -155,10 +155,10 @@ class ActorCritic(nn.Module):
         self.normalizer.observe(rollout.obs, rollout.valid)
 
     def compute(self, obs: Obs, state: State, start: Tensor) -> Output:
-        """Distribution and values of normalised `obs`: rows `[..., ]`, or sequences `[L, B]` for memory policies.
+        """Distribution and values for normalised `obs`: rows `[...]`, or with memory sequences `[L, B]`.
 
-        `state` `[B, F]` is the memory before the first step; `start` `[L, B]` empties it before a step. Both are
-        ignored without memory.
+        `state` `[B, F]` is the memory before the first step; `start` `[L, B]` empties it before a step
+        (`[B]` for a single step). Both are ignored without memory.
         """
         actor, critic = self._both
         features = actor.sequence(obs, state, start)
@@ -176,11 +176,11 @@ class ActorCritic(nn.Module):
         row_obs: Obs,
         row_start: Tensor,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], State]:
-        """Values of normalised `obs` `[T, N]` and of extra successor observations `row_obs` `[K]`, per stream.
+        """Values per stream: of normalised `obs` `[T, N]`, and of successors `row_obs` `[K]` beside them.
 
-        Extra row i is seen with the memory as it is after step `rows[0][i]` of environment `rows[1][i]`, or with
-        an empty one where `row_start`; it changes nothing that is carried. The last result is the memory that
-        values come from, after the last step.
+        Successor i is seen with the memory as it is after step `rows[0][i]` of environment `rows[1][i]`, or
+        with an empty one where `row_start`; it changes nothing that is carried. The last result is the memory
+        that values come from, after the last step.
         """
         critic = self._both[1]
         features, row_features = critic.encoder(obs), critic.encoder(row_obs)

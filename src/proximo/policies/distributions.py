@@ -1,7 +1,7 @@
 """Action distributions as plain arithmetic, without `torch.distributions` objects in the way.
 
-Shapes: `L` any leading shape, `n` choices, `k` action dimensions. Log-probabilities are natural and summed over
-action dimensions. `sample` turns given random numbers into an action, so that it is a function of its inputs.
+Shapes: `L` any leading shape, `n` choices, `k` action dimensions. Log-probabilities are natural and summed
+over action dimensions. `sample` turns given random numbers into an action: a pure function.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 MASKED = -1e8
-"""Logit of a forbidden choice: its probability is exactly 0, and unlike -∞ it leaves 0·log 0 and gradients finite."""
+"""Logit of a forbidden choice: probability exactly 0, but unlike -∞ it keeps p·log p and gradients finite."""
 EDGE = 1e-6
 """Squashed actions are pulled this far inside ±1 before their logarithm is taken."""
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -151,8 +151,8 @@ class Gaussian:
 class StateNoiseGaussian:
     """gSDE (Raffin et al. 2021): a Gaussian whose noise is a linear function of the features `[L, F]`.
 
-    `noise` holds one standard normal `F × k` matrix per row. Held for several steps it makes exploration smooth;
-    the probability of one action is that of the Gaussian with variance `features² @ std² + 1e-6`.
+    `noise` holds one standard normal `F × k` matrix per row. Held for several steps it makes exploration
+    smooth; the probability of one action is that of the Gaussian with variance `features² @ std² + 1e-6`.
     """
 
     def __init__(self, mean: Tensor, features: Tensor, std: Tensor) -> None:

@@ -105,7 +105,7 @@ class ResnetMLP(BaseFeaturesExtractor):
 
 
 class NatureCNN(BaseFeaturesExtractor):
-    """The convolutional network of Mnih et al. 2015 (Nature 518): 32 8×8/4, 64 4×4/2, 64 3×3/1, one dense layer.
+    """The convolutional network of Mnih et al. 2015 (Nature 518): 32 8×8/4, 64 4×4/2, 64 3×3/1, dense.
 
     Raises UserError for images with a side below 36 pixels.
     """
@@ -201,6 +201,6 @@ def probe(encoder: BaseFeaturesExtractor, name: str) -> None:
     if not isinstance(result, Tensor) or tuple(result.shape) != wanted:
         got_shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
         raise UserError(
-            f"encoder {name} declares features_dim={encoder.features_dim} but returns {got_shape} for two rows; "
-            "it must return a tensor [rows, features_dim]"
+            f"encoder {name} declares features_dim={encoder.features_dim} but returns {got_shape} for two "
+            "rows; it must return a tensor [rows, features_dim]"
         )

@@ -71,7 +71,7 @@ def _extractor(config: EncoderConfig, space: spaces.Box | spaces.Dict, where: st
 
 
 def _choices(obs_spaces: Spaces, config: PolicyConfig) -> dict[str, EncoderConfig]:
-    """The encoder of each key: its own, else `policy.encoder` where it fits the key, else the automatic one."""
+    """The encoder of each key: its own, else `policy.encoder` where that fits, else the automatic one."""
     for key in config.encoders:
         if key not in obs_spaces:
             close = nearest(key, list(obs_spaces))
@@ -100,8 +100,8 @@ class ObservationEncoder(nn.Module):
     """All observation keys but the mask to one vector of features.
 
     A plain space is read by `policy.encoder`. Of a Dict space, each key is read by its entry in
-    `policy.encoders`; the keys without one by an instance of `policy.encoder` each (networks for images read the
-    images, the others the rest; what is left over is chosen automatically). An encoder of your own under
+    `policy.encoders`; the keys without one by an instance of `policy.encoder` each (networks for images read
+    the images, the others the rest; what is left over is chosen automatically). An encoder of your own under
     `policy.encoder` receives all keys without an entry, as a dictionary.
     """
 
@@ -155,7 +155,7 @@ class ObservationEncoder(nn.Module):
         return key if view.kind == "plain" and view.raw_ndim == 1 else None
 
     def initialize(self) -> None:
-        """Orthogonal weights for the built-in encoders; those of your own stay as their constructor made them."""
+        """Orthogonal weights for the built-in encoders; your own stay as their constructor made them."""
         for part in self.own:
             orthogonal(part, ORTHOGONAL_GAIN)
 

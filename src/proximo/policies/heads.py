@@ -108,7 +108,7 @@ class MultiDiscreteHead(Head):
         """Over `[L, k]` int64."""
         logits = _masked(self.linear(latent), mask)
         if not self.ragged:
-            return MultiCategorical(logits.unflatten(-1, self.columns.shape))
+            return MultiCategorical(logits.reshape(*logits.shape[:-1], *self.columns.shape))
         return MultiCategorical(logits[..., self.columns].masked_fill(self.padding, MASKED))
 
     def some_allowed(self, mask: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ class _Bounds(nn.Module):
 
 
 class DiagonalGaussianHead(Head):
-    """Independent normals, as they are (clipped on the way out) or squashed by tanh (rescaled on the way out)."""
+    """Independent normals, plain (clipped on the way out) or squashed by tanh (rescaled on the way out)."""
 
     def __init__(self, inputs: int, space: spaces.Box, config: GaussianHead | SquashedGaussianHead) -> None:
         super().__init__()
@@ -261,7 +261,7 @@ def _choose(space: spaces.Space[Any], config: HeadConfig, inputs: int) -> Head:
     if isinstance(space, spaces.Dict | spaces.Tuple):
         raise UserError(
             f"{type(space).__name__} action spaces are not supported; "
-            "flatten the actions to one Box, Discrete, MultiDiscrete or MultiBinary space with a wrapper (env.wrappers)"
+            "turn them into one Box, Discrete, MultiDiscrete or MultiBinary with a wrapper (env.wrappers)"
         )
     if not isinstance(config, AutoHead):
         raise UserError(
@@ -281,7 +281,8 @@ def _check_mask(spec: EnvSpec, key: str, wanted: int) -> None:
     if wanted == 0:
         raise UserError(
             f"the action mask {key!r} needs Discrete, MultiDiscrete or MultiBinary actions, "
-            f"not {type(spec.action_space).__name__}; set env.mask_key to another name to treat it as an observation"
+            f"not {type(spec.action_space).__name__}; "
+            "set env.mask_key to another name to treat it as an observation"
         )
     size = math.prod(space.shape or ())
     if size != wanted:

@@ -41,7 +41,7 @@ def activation(name: str) -> nn.Module:
     if name in _NEED_AXIS:
         return kind(dim=-1)
     if name == "RReLU":
-        # Random slopes would make the probability ratio noise: use the mean slope, as torch does when evaluating.
+        # Random slopes would make the probability ratio noise: take the mean, as torch does in evaluation.
         slope = (1 / 8 + 1 / 3) / 2
         return nn.RReLU(slope, slope)
     return kind()

@@ -32,7 +32,7 @@ class Unrolled:
 
 
 class Memory(nn.Module):
-    """A GRU (Cho et al. 2014) or LSTM (Hochreiter & Schmidhuber 1997) that forgets where an episode starts."""
+    """A GRU (Cho et al. 2014) or LSTM (Hochreiter & Schmidhuber 1997) that empties at episode starts."""
 
     net: nn.GRU | nn.LSTM
 
@@ -48,12 +48,11 @@ class Memory(nn.Module):
         return {key: torch.zeros(count, self.size, device=device) for key in self.keys}
 
     def step(self, x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
-        """One step of `x` `[N, F]`; where `start` `[N]` the memory is emptied first. Returns `[N, H]` and the new state."""
-        net = self.net
+        """One step of `x` `[N, F]`, emptied first where `start` `[N]`; returns `[N, H]` and the new state."""
         hidden = self._emptied(state, start)
-        weights = (net.weight_ih_l0, net.weight_hh_l0, net.bias_ih_l0, net.bias_hh_l0)
-        if isinstance(net, nn.GRU):
-            new = (torch.gru_cell(x, hidden[0], *weights),)
+        weights = self.net.all_weights[0]
+        if isinstance(self.net, nn.GRU):
+            new: tuple[Tensor, ...] = (torch.gru_cell(x, hidden[0], *weights),)
         else:
             new = torch.lstm_cell(x, hidden, *weights)
         return new[0], dict(zip(self.keys, new, strict=True))
@@ -61,8 +60,8 @@ class Memory(nn.Module):
     def unroll(self, x: Tensor, state: State, start: Tensor, keep: Tensor | None = None) -> Unrolled:
         """A sequence `[L, B, F]` from `state` `[B, H]`; `start` `[L, B]` empties the memory before a step.
 
-        The states after the steps `keep` (`[K]` time indices) are kept as well. Runs in pieces between the steps
-        at which any sequence starts an episode; gradients flow through all of them.
+        The states after the steps `keep` (`[K]` time indices) are kept as well. Runs in pieces between the
+        steps at which any sequence starts an episode; gradients flow through all of them.
         """
         length = x.shape[0]
         begins = start.any(1)

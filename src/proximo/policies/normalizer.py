@@ -26,7 +26,7 @@ class Standardizer(nn.Module):
         self.moments = RunningMoments(shape)
         self.register_buffer("mean", torch.zeros(shape), persistent=False)
         self.register_buffer("std", torch.ones(shape), persistent=False)
-        self.register_load_state_dict_post_hook(_refresh)
+        self.register_load_state_dict_post_hook(_refresh)  # type: ignore[no-untyped-call]
         _refresh(self, None)
 
     def update(self, rows: Tensor) -> None:
@@ -43,7 +43,7 @@ def _refresh(module: nn.Module, _: Any) -> None:
 
 
 class ObsNormalizer(nn.Module):
-    """Scales real-valued observations to mean 0 and deviation 1 and clips them; everything else passes as it is.
+    """Scales real-valued observations to mean 0 and deviation 1 and clips them; the rest passes as it is.
 
     Statistics move only in `observe`; a `snapshot` keeps normalising as it did when it was taken.
     """

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from proximo.errors import UserError
 
 Purpose = Literal["vector", "image", "custom"]
-"""`vector`: numbers in a sensible range; `image`: `[C, H, W]`; `custom`: an image where it looks like one, else as is."""
+"""`vector`: scaled numbers; `image`: `[C, H, W]`; `custom`: an image where it looks like one, else as is."""
 
 CNN_MIN_SIDE = 36
 """The smallest side that the three strides of NatureCNN leave something of."""
-# Integer ranges up to this are levels of something (pixels, cards): scaled by their bounds, never by statistics.
+# Integer ranges up to this are levels (of grey, of cards): scaled by their bounds, never by statistics.
 _MAX_LEVELS = 1 << 16
 
 
@@ -69,7 +69,7 @@ def is_normalizable(space: spaces.Space[Any]) -> bool:
 class View(nn.Module):
     """Prepares the values of one space for an encoder.
 
-    `space` describes exactly what comes out (a float Box). Raises UserError for spaces that have no number form.
+    `space` describes exactly what comes out (a float Box). Raises UserError for spaces without a number form.
     """
 
     space: spaces.Box
@@ -80,7 +80,7 @@ class View(nn.Module):
     span: Tensor
 
     def __init__(self, key: str, space: spaces.Space[Any], purpose: Purpose, limit: float | None) -> None:
-        """`limit`: the values arrive normalised and clipped to ± this (None: as the environment gives them)."""
+        """`limit`: the values come normalised and clipped to ± this (None: as the environment gives them)."""
         super().__init__()
         self.kind: Literal["plain", "onehot", "scaled", "image"] = "plain"
         self.raw_ndim = len(space.shape or ())
@@ -116,8 +116,7 @@ class View(nn.Module):
             self.register_buffer("span", (high - low).clamp(min=1.0), persistent=False)
             self.space = spaces.Box(0.0, 1.0, space.shape)
         else:
-            low, high = space.low.astype(np.float32), space.high.astype(np.float32)
-            self.space = spaces.Box(low, high, space.shape)
+            self.space = spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), space.shape)
 
     def _onehot(self, space: spaces.Discrete | spaces.MultiDiscrete) -> None:
         self.kind = "onehot"
