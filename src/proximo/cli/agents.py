@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from proximo.errors import UserError
+
+if TYPE_CHECKING:
+    from proximo.agent import Agent
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -61,7 +68,7 @@ def _eval(args: argparse.Namespace) -> int:
     config = agent.experiment
     episodes = args.episodes or config.eval.episodes
     seed = config.eval.seed if args.seed is None else args.seed
-    result = evaluate(agent.policy, config.env, episodes, seed, not args.stochastic, agent.device)
+    result = evaluate(agent.policy, config.env, episodes, seed, not args.stochastic, agent.spec.device)
     baseline = random_baseline(config.env, config.eval.random_episodes, config.eval.seed)
     words = verdict(result, baseline)
     if args.json:
@@ -86,13 +93,26 @@ def _play(args: argparse.Namespace) -> int:
     config = agent.experiment
     seed = config.eval.seed if args.seed is None else args.seed
     if args.video is None:
-        from proximo.runs.video import show
-
-        show(agent.policy, config.env, args.episodes, seed, not args.stochastic)
-        return 0
+        return _show(agent, args.episodes, seed, not args.stochastic)
     from proximo.runs.video import record
 
     length = args.length or config.video.length
     path = record(agent.policy, config.env, args.video, length, seed, not args.stochastic, config.video.fps)
     print(f"video: {path}")
+    return 0
+
+
+def _show(agent: Agent, episodes: int, seed: int, deterministic: bool) -> int:
+    from proximo.envs.make import make_env
+    from proximo.runs.evaluation import actor, play
+
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise UserError("there is no display for a window; record a video instead: --video out.mp4")
+    env = make_env(agent.experiment.env, num_envs=1, render_mode="human", training=False)
+    try:
+        result = play(env, actor(agent.policy, env.spec, seed, deterministic), episodes, seed)
+    finally:
+        env.close()
+    for number, (total, length) in enumerate(zip(result.returns, result.lengths, strict=True), 1):
+        print(f"episode {number}: return {total:.2f}, {length} steps")
     return 0

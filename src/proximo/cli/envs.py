@@ -33,7 +33,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         "check-env",
         parents=[common],
         help="examine an environment",
-        description="Examine spaces, dtypes, reward scale, NaN, seeds, end flags, speed and the random return.",
+        description="Examine spaces, dtypes, rewards, NaN, seeds, end flags, speed and the random return.",
     )
     check.add_argument("source", help="an environment's id, module:Class, or a YAML file")
     check.add_argument(

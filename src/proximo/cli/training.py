@@ -77,4 +77,4 @@ def _finish(result: Result, file: Path | None) -> int:
         }
         file.write_text(json.dumps(values) + "\n", encoding="utf-8")
     print(result.summary, flush=True)
-    return INTERRUPTED if result.status == "interrupted" else 0
+    return INTERRUPTED if result.status == "stopped" else 0
