@@ -10,11 +10,12 @@ import torch
 from gymnasium.spaces import Discrete
 
 from proximo.build import build_policy
-from proximo.config.experiment import Experiment
+from proximo.config.experiment import EnvConfig, Experiment
 from proximo.config.load import load_experiment
 from proximo.core import rng
 from proximo.core.types import EnvSpec, State
 from proximo.envs.make import make_env
+from proximo.envs.single import make_single
 from proximo.envs.spaces import observation_leaves
 from proximo.errors import UserError
 from proximo.policies.actor_critic import ActorCritic
@@ -67,7 +68,7 @@ class Agent:
         self._state, self._start = act.state, False
         action = self.policy.to_env(act.action)[0].cpu().numpy()
         space = self.spec.action_space
-        return int(action) + int(space.start) if isinstance(space, Discrete) else action.astype(space.dtype)
+        return int(action) if isinstance(space, Discrete) else action.astype(space.dtype)
 
 
 def load(path: str | Path, checkpoint_name: str | None = None) -> Agent:
@@ -80,11 +81,19 @@ def load(path: str | Path, checkpoint_name: str | None = None) -> Agent:
     folder = checkpoint_folder(run, checkpoint_name)
     env = make_env(experiment.env, num_envs=1, training=False)
     try:
-        space = env.raw_observation_space
         policy = load_policy(experiment, env.spec, folder)
-        return Agent(policy, experiment, space, env.spec)
+        return Agent(policy, experiment, observation_space(experiment.env), env.spec)
     finally:
         env.close()
+
+
+def observation_space(config: EnvConfig) -> Any:
+    """The space of what `Agent.act` takes: as the environment itself declares it."""
+    single = make_single(config, training=False)
+    try:
+        return single.observation_space
+    finally:
+        single.close()
 
 
 def checkpoint_folder(run: Run, name: str | None = None) -> Path:

@@ -85,7 +85,7 @@ class Training:
             hooks.Videos(experiment),
             self.checkpoints,
         ]
-        self.trackers = Trackers(run, experiment, self.say)
+        self.trackers = Trackers(run, experiment, self.say, columns(experiment))
 
     # --- what hooks may use ---
 
@@ -154,10 +154,6 @@ class Training:
                 self.experiment.eval.mode != "stochastic",
                 config.fps,
             )
-
-    def trackers_video(self, path: Path) -> None:
-        """Hand a video to the trackers."""
-        self.trackers.video(self.step, path)
 
     def save(self, *, best: bool = False, keep: int = 3) -> Path:
         """Write a checkpoint, point `last` (and `best`) at it, delete old ones."""
@@ -305,6 +301,9 @@ class Training:
     def close(self, status: str) -> None:
         """Close environments, trackers, console and the run's files."""
         self.built.env.close()
+        last = checkpoint.pointed(self.run.path, "last")
+        if status == "finished" and last is not None:
+            self.trackers.artifact(last)
         self.trackers.close(status)
         self.console.close()
         self.run.close()

@@ -202,7 +202,7 @@ class Videos:
                 training.say(f"no videos: {error}")
                 self.config = self.config.model_copy(update={"every": None, "after_eval": False})
             else:
-                training.trackers_video(path)
+                training.trackers.video(training.step, path)
 
     def state_dict(self) -> dict[str, Any]:
         """When it last looked."""
