@@ -1,8 +1,8 @@
 """N Gymnasium environments stepped one after the other in this process, as one tensor environment.
 
 Same-step autoreset is done here: where an episode ends, `Step.final` holds its true last observation and
-`Step.obs` already the first one of the next episode. Every episode is reset with a seed of its own, derived from
-(seed, environment, episode), so the data do not depend on how copies are spread over processes.
+`Step.obs` already the first one of the next episode. Every episode is reset with a seed of its own, derived
+from (seed, environment, episode), so the data do not depend on how copies are spread over processes.
 """
 
 from __future__ import annotations
@@ -12,100 +12,87 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import error as gym_error
 from gymnasium.spaces import Discrete
 from torch import Tensor
 
 from proximo.config.experiment import EnvConfig
-from proximo.core.rng import integer_seed
-from proximo.core.types import EnvSpec, Final, Obs, Step
+from proximo.core.types import Final, Obs, Step
 from proximo.envs import replay
 from proximo.envs.configure import apply_params, check_params
 from proximo.envs.infos import InfoReader
-from proximo.envs.replay import ActionHistory, GymEnv
+from proximo.envs.layers import layer_with
+from proximo.envs.replay import Episodes, GymEnv, describe
 from proximo.envs.spaces import (
     Array,
     Leaf,
+    action_array,
     buffers,
     check_action_space,
     check_shapes,
     find_mask,
     first_non_finite,
+    make_spec,
     mask_leaf,
     mask_size,
     observation_leaves,
+    to_tensors,
 )
-from proximo.errors import RunError
+from proximo.errors import ProximoError, RunError, UserError
 
 
 class SyncEnv:
-    """Steps `envs` one by one; see `core.types.VecEnv` for the contract.
+    """Steps `envs` (all alike) one by one; see `core.types.VecEnv` for the contract.
 
-    Args: the copies (all alike), their configuration, the device of returned tensors, the global index of the
-    first copy (it enters the seeds). Raises `UserError` for unsupported spaces, `RunError` where a copy fails.
+    `first_env` is the global index of the first copy: it enters the seeds. Raises `UserError` for unsupported
+    spaces and `RunError`, naming copy, episode, seed, step and action, where a copy fails.
     """
 
     def __init__(
         self, envs: Sequence[GymEnv], config: EnvConfig, device: torch.device, first_env: int = 0
     ) -> None:
-        self._envs = list(envs)
-        self._config = config
-        self._device = device
-        self._first_env = first_env
+        self._envs, self._config, self._device = list(envs), config, device
         first, count = self._envs[0], len(self._envs)
-        check_action_space(first.action_space, config.id)
-        self._leaves = observation_leaves(first.observation_space, config.id)
-        mask_key = find_mask(self._leaves, config.mask_key, first.action_space, config.id)
+        space = first.action_space
+        check_action_space(space, config.id)
+        self._raw_leaves = observation_leaves(first.observation_space, config.id)
+        mask_key = find_mask(self._raw_leaves, config.mask_key, space, config.id)
         self._info_mask = None if mask_key else self._probe_mask()
-        all_leaves = self._leaves if self._info_mask is None else (*self._leaves, self._info_mask)
-        self._all_leaves = all_leaves
-        self.spec = EnvSpec(
-            id=config.id,
-            obs_spaces={leaf.key: leaf.space for leaf in all_leaves},
-            action_space=first.action_space,
-            num_envs=count,
-            device=device,
-            mask_key=mask_key if self._info_mask is None else self._info_mask.key,
-        )
-        self._discrete = isinstance(first.action_space, Discrete)
-        self._action_shape = (count, *(first.action_space.shape or ()))
-        self._action_dtype = np.dtype(np.int64) if self._discrete else first.action_space.dtype
-        self._plain = self._leaves[0].key if not self._leaves[0].path else None
-        self._infos = InfoReader(first, config, count, device)
+        self._leaves = (*self._raw_leaves, self._info_mask) if self._info_mask else self._raw_leaves
+        mask_key = self._info_mask.key if self._info_mask else mask_key
+        self.spec = make_spec(config.id, self._leaves, space, count, device, mask_key)
+        self._discrete = isinstance(space, Discrete)
+        self._plain = self._raw_leaves[0].key if not self._raw_leaves[0].path else None
+        reports = layer_with(first, "reports_episodes") is not None
+        self._infos = InfoReader(config, count, device, reports_episodes=reports)
         self._valid = torch.ones(count, dtype=torch.bool, device=device)
-        self._no_final = Final(
-            torch.zeros(0, dtype=torch.int64, device=device), self._tensors(self._empty(0))
-        )
-        self._history = ActionHistory(count)
-        self._seed: int | None = None
-        self._episode = [0] * count
+        nobody = torch.zeros(0, dtype=torch.int64, device=device)
+        self._no_final = Final(nobody, to_tensors(buffers(self._leaves, 0), device))
+        self._episodes = Episodes(config.id, count, first_env)
         self._params: dict[str, Any] = {}
         self._applied: list[dict[str, Any]] = [self._params] * count
         self._last: dict[str, Array] = {}
 
-    # ---------------------------------------------------------------- the contract
-
     def reset(self, seed: int) -> Obs:
         """Begin episode 0 of every copy; `[N, ...]` per key."""
-        self._seed = seed
-        self._episode = [0] * len(self._envs)
-        self._history = ActionHistory(len(self._envs))
-        obs = self._empty(len(self._envs))
+        count = len(self._envs)
+        self._episodes.start(seed, [0] * count)
+        obs = buffers(self._leaves, count)
         for index, env in enumerate(self._envs):
-            restart = getattr(env, "restart", None)
-            if restart is not None:
-                restart()
+            game = layer_with(env, "abandon")
+            if game is not None:
+                game.abandon()
             self._begin(index, obs)
         self._check_obs(obs, None)
         self._last = obs
-        return self._tensors(obs)
+        return to_tensors(obs, self._device)
 
     def step(self, action: Tensor) -> Step:
         """Step every copy with `[N, *action_space.shape]`, as `policy.to_env` gives it."""
         given = self._actions(action)
-        self._history.append(given.copy())
         arguments = given.tolist() if self._discrete else given
         count = len(self._envs)
-        obs, reward = self._empty(count), np.empty(count, np.float32)
+        obs, reward = buffers(self._leaves, count), np.empty(count, np.float32)
         terminated, truncated = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         ended: list[int] = []
         plain = None if self._plain is None else obs[self._plain]
@@ -122,54 +109,58 @@ class SyncEnv:
                 if ends or stops:
                     terminated[index], truncated[index] = ends, stops
                     ended.append(index)
-                if info and infos.wanted:
+                if info and infos.names:
                     infos.read(index, info)
+        except ProximoError:
+            raise
         except Exception as error:
-            where = self._where(index, given)
-            raise RunError(f"{where} raised {type(error).__name__}: {error}") from error
+            where = self._episodes.where(index, given)
+            raise RunError(f"{where} raised {describe(error)}") from error
         self._check_reward(reward, given)
         self._check_obs(obs, given)
         final = self._autoreset(ended, obs) if ended else self._no_final
         self._last = obs
+        device = self._device
         return Step(
-            obs=self._tensors(obs),
-            reward=self._tensor(reward),
-            terminated=self._tensor(terminated),
-            truncated=self._tensor(truncated),
+            obs=to_tensors(obs, device),
+            reward=torch.from_numpy(reward).to(device),
+            terminated=torch.from_numpy(terminated).to(device),
+            truncated=torch.from_numpy(truncated).to(device),
             final=final,
             valid=self._valid,
             info=infos.take(),
         )
 
     def configure(self, params: Mapping[str, Any]) -> None:
-        """Set parameters of the environments, from each one's next reset on (`UserError` for unknown names)."""
+        """Set parameters of the environments from each one's next reset on; `UserError` for unknown names."""
         merged = {**self._params, **params}
         check_params(self._envs[0], merged, self.spec.id)
         self._params = merged
 
     def render(self) -> Any:
-        """The first copy's picture (`RunError` if made without `render_mode`)."""
+        """The first copy's picture; `RunError` if made without `render_mode`."""
         if self._envs[0].render_mode is None:
             raise RunError(f"{self.spec.id}: nothing to render; make it with render_mode='rgb_array'")
-        return self._envs[0].render()
+        try:
+            return self._envs[0].render()
+        except gym_error.DependencyNotInstalled as error:
+            raise UserError(f"rendering {self.spec.id} needs pygame: pip install 'proximo[video]'") from error
 
     def close(self) -> None:
         """Close every copy."""
         for env in self._envs:
-            env.close()
-
-    # ---------------------------------------------------------------- saving and restoring
+            env.close()  # type: ignore[no-untyped-call]
 
     def state_dict(self) -> dict[str, Any]:
-        """Seeds, episode indices, actions of the running episodes and last observations (tensors, JSON values)."""
-        if self._seed is None:
+        """Seeds, episode indices, the running episodes' actions, last observations (tensors, JSON values)."""
+        if self._episodes.seed is None:
             return {"seed": None}
         native = [replay.save_native(env) for env in self._envs]
         saved = native[0] is not None
         return {
-            "seed": self._seed,
-            "episode": list(self._episode),
-            "actions": [] if saved else [self._episode_actions(i) for i in range(len(self._envs))],
+            "seed": self._episodes.seed,
+            "episode": list(self._episodes.index),
+            "actions": [] if saved else [self._taken(index) for index in range(len(self._envs))],
             "native": native if saved else [],
             "obs": {key: torch.from_numpy(array.copy()) for key, array in self._last.items()},
             "params": self._params,
@@ -177,123 +168,110 @@ class SyncEnv:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the running episodes; `RunError` naming environment and key where they do not come back bitwise."""
+        """Restore the running episodes; `RunError` naming copy and key where one does not come back bitwise."""
         if state["seed"] is None:
             return
         count = len(self._envs)
         if len(state["episode"]) != count:
             raise RunError(
-                f"{self.spec.id}: the checkpoint holds {len(state['episode'])} environments but env.num_envs is {count}"
+                f"{self.spec.id}: the checkpoint holds {len(state['episode'])} environments, but "
+                f"env.num_envs is {count}; resume with the same number"
             )
-        self._seed, self._episode = int(state["seed"]), [int(e) for e in state["episode"]]
+        self._episodes.start(int(state["seed"]), [int(episode) for episode in state["episode"]])
         saved = {key: np.array(value) for key, value in state["obs"].items()}
         actions = [np.array(rows) for rows in state["actions"]]
-        obs = self._empty(count)
-        self._history = ActionHistory(count)
+        obs = buffers(self._leaves, count)
         for index in range(count):
             self._params = dict(state["applied"][index])
             self._begin(index, obs)
+            name = self._episodes.name(index)
             if state["native"]:
-                replay.load_native(self._envs[index], state["native"][index], self._name(index))
+                replay.load_native(self._envs[index], state["native"][index], name)
             else:
-                self._replay(index, actions[index], obs, saved)
+                self._replay(index, actions[index], obs)
+                replay.compare(self._leaves, index, obs, saved, name)
         if actions:
-            self._history.restore(actions)
+            self._episodes.history.restore(actions)
         self._params = dict(state["params"])
         self._last = saved
 
-    def _episode_actions(self, index: int) -> Tensor:
-        rows = self._history.of(index)
-        shape = (len(rows), *self._action_shape[1:])
-        return torch.from_numpy(np.array(rows, dtype=self._action_dtype).reshape(shape))
+    def _taken(self, index: int) -> Tensor:
+        space = self.spec.action_space
+        dtype = np.int64 if self._discrete else space.dtype
+        rows = self._episodes.history.of(index)
+        return torch.from_numpy(np.array(rows, dtype=dtype).reshape(len(rows), *(space.shape or ())))
 
-    def _replay(self, index: int, actions: Array, obs: dict[str, Array], saved: dict[str, Array]) -> None:
-        name, env = self._name(index), self._envs[index]
-        arguments = actions.tolist() if self._discrete else list(actions.astype(self._action_dtype))
-        if arguments:
-            raw, info = replay.replay(env, None, arguments, name)
+    def _replay(self, index: int, actions: Array, obs: dict[str, Array]) -> None:
+        if len(actions):
+            arguments = actions.tolist() if self._discrete else list(actions)
+            raw, info = replay.replay(self._envs[index], arguments, self._episodes.name(index))
             self._write(index, raw, obs)
             if self._info_mask is not None:
                 obs[self._info_mask.key][index] = info[self._info_mask.key]
-        row = {key: array[index] for key, array in obs.items()}
-        replay.compare(self._all_leaves, row, {key: array[index] for key, array in saved.items()}, name)
-
-    # ---------------------------------------------------------------- one copy
 
     def _begin(self, index: int, obs: dict[str, Array]) -> None:
+        # The one place that resets a copy.
         env = self._envs[index]
         if self._applied[index] is not self._params:
             apply_params(env, self._params)
             self._applied[index] = self._params
         try:
-            raw, info = env.reset(seed=self._episode_seed(index))
+            raw, info = env.reset(seed=self._episodes.seed_of(index))
         except Exception as error:
-            raise RunError(f"{self._name(index)} raised {type(error).__name__} in reset: {error}") from error
-        check_shapes(self._leaves, raw, self._name(index))
+            where = self._episodes.where(index, None)
+            raise RunError(f"{where} raised {describe(error)}") from error
+        check_shapes(self._raw_leaves, raw, self._episodes.where(index, None))
         self._write(index, raw, obs)
         if self._info_mask is not None:
             if self._info_mask.key not in info:
-                raise RunError(f"{self._name(index)}: info of reset lacks {self._info_mask.key!r}")
+                where = self._episodes.where(index, None)
+                raise RunError(
+                    f"{where} gave no info[{self._info_mask.key!r}]; the mask must always be there"
+                )
             obs[self._info_mask.key][index] = info[self._info_mask.key]
-        self._history.begin(index)
 
     def _autoreset(self, ended: list[int], obs: dict[str, Array]) -> Final:
         final = {key: array[ended] for key, array in obs.items()}
         for index in ended:
-            self._episode[index] += 1
+            self._episodes.next(index)
             self._begin(index, obs)
         self._check_obs({key: array[ended] for key, array in obs.items()}, None, ended)
-        return Final(self._tensor(np.array(ended, dtype=np.int64)), self._tensors(final))
+        who = torch.tensor(ended, dtype=torch.int64, device=self._device)
+        return Final(who, to_tensors(final, self._device))
 
     def _write(self, index: int, raw: Any, obs: dict[str, Array]) -> None:
-        for leaf in self._leaves:
+        for leaf in self._raw_leaves:
             obs[leaf.key][index] = leaf.get(raw)
 
     def _probe_mask(self) -> Leaf | None:
-        # Whether `info` carries a mask is known only after a reset; each episode is seeded, so this one leaves no trace.
+        # Only a reset tells whether `info` has a mask; every episode is seeded, so this one leaves no trace.
         env = self._envs[0]
         if mask_size(env.action_space) is None:
             return None
         try:
             _, info = env.reset(seed=0)
         except Exception as error:
-            raise RunError(f"{self._config.id} raised {type(error).__name__} in reset: {error}") from error
-        mask = info.get(self._config.mask_key)
-        return (
-            None
-            if mask is None
-            else mask_leaf(self._config.mask_key, mask, env.action_space, self._config.id)
-        )
-
-    # ---------------------------------------------------------------- numbers in and out
+            raise RunError(f"{self._config.id} raised {describe(error)} in reset") from error
+        key, game = self._config.mask_key, layer_with(env, "abandon")
+        if game is not None:
+            game.abandon()
+        return mask_leaf(key, info[key], env.action_space, self._config.id) if key in info else None
 
     def _actions(self, action: Tensor) -> Array:
-        if self._seed is None:
+        if self._episodes.seed is None:
             raise RunError(f"{self.spec.id}: reset must be called before step")
-        if tuple(action.shape) != self._action_shape:
-            raise RunError(
-                f"{self.spec.id}: actions have shape {tuple(action.shape)}, expected {self._action_shape}"
-            )
-        return np.array(action.detach().cpu().numpy(), dtype=self._action_dtype)
-
-    def _empty(self, rows: int) -> dict[str, Array]:
-        return buffers(self._all_leaves, rows)
-
-    def _tensor(self, array: Array) -> Tensor:
-        tensor = torch.from_numpy(array)
-        return tensor if self._device.type == "cpu" else tensor.to(self._device)
-
-    def _tensors(self, arrays: Mapping[str, Array]) -> Obs:
-        return {key: self._tensor(array) for key, array in arrays.items()}
-
-    # ---------------------------------------------------------------- what went wrong, and where
+        if action.shape[0] != len(self._envs):
+            raise RunError(f"{self.spec.id}: {action.shape[0]} actions for {len(self._envs)} environments")
+        given = action_array(action, self.spec.action_space, self.spec.id)
+        # A copy for the record: environments may keep or change what they are given.
+        self._episodes.history.append(given.copy())
+        return given
 
     def _check_reward(self, reward: Array, given: Array) -> None:
         if not np.isfinite(reward).all():
             index = int(np.flatnonzero(~np.isfinite(reward))[0])
-            raise RunError(
-                f"{self._where(index, given)} gave the reward {reward[index]}; rewards must be finite"
-            )
+            where = self._episodes.where(index, given)
+            raise RunError(f"{where} gave the reward {reward[index]}; rewards must be finite")
 
     def _check_obs(
         self, obs: Mapping[str, Array], given: Array | None, rows: list[int] | None = None
@@ -301,24 +279,7 @@ class SyncEnv:
         bad = first_non_finite(obs)
         if bad is not None:
             key, row = bad
-            index = row if rows is None else rows[row]
+            where = self._episodes.where(row if rows is None else rows[row], given)
             raise RunError(
-                f"{self._where(index, given)} gave NaN or infinity in the observation {key!r}; "
-                "observations must be finite"
+                f"{where} gave NaN or infinity in the observation {key!r}; observations must be finite"
             )
-
-    def _episode_seed(self, index: int) -> int:
-        assert self._seed is not None
-        return integer_seed(self._seed, "env", self._first_env + index, self._episode[index])
-
-    def _name(self, index: int) -> str:
-        return (
-            f"{self.spec.id}, environment {self._first_env + index} (episode {self._episode[index]}, "
-            f"seed {self._episode_seed(index)})"
-        )
-
-    def _where(self, index: int, given: Array | None) -> str:
-        if given is None:
-            return f"{self._name(index)}, at reset,"
-        action = given[index].tolist()
-        return f"{self._name(index)}, step {self._history.length(index)}, action {action},"

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from proximo.config.experiment import EnvConfig
-from proximo.envs.replay import GymEnv
 from proximo.envs.spaces import Array
 from proximo.errors import RunError
 
@@ -21,25 +20,27 @@ EPISODE = ("episode_return", "episode_length")
 class InfoReader:
     """Collects named numbers of one step; a step in which none occur costs nothing but a small dict."""
 
-    def __init__(self, env: GymEnv, config: EnvConfig, num_envs: int, device: torch.device) -> None:
+    def __init__(
+        self, config: EnvConfig, num_envs: int, device: torch.device, *, reports_episodes: bool = False
+    ) -> None:
         names = {name: name for name in config.info}
         names.update({config.success_key: SUCCESS} if config.success_key else {})
-        if reports_episodes(env):
+        if reports_episodes:
             names.update({name: name for name in EPISODE})
-        self._names = tuple(names.items())
+        self.names = tuple(names.items())
         self._num_envs, self._device = num_envs, device
         nothing = torch.full((num_envs,), float("nan"), device=device)
-        self._blank: dict[str, Tensor] = {name: nothing for name in names.values()}
+        self._blank: dict[str, Tensor] = dict.fromkeys(names.values(), nothing)
         self._cells: dict[str, Array] = {}
 
     @property
     def wanted(self) -> bool:
         """Whether anything is to be read at all."""
-        return bool(self._names)
+        return bool(self.names)
 
     def read(self, index: int, info: dict[str, Any]) -> None:
         """Pick the named numbers from one environment's `info`."""
-        for key, name in self._names:
+        for key, name in self.names:
             if key in info:
                 self.cell(name)[index] = number(info[key], key)
 
@@ -58,17 +59,6 @@ class InfoReader:
                 out[name] = torch.from_numpy(cell).to(self._device)
             self._cells = {}
         return out
-
-
-def reports_episodes(env: GymEnv) -> bool:
-    """Whether a wrapper of `env` reports true episode returns because it changes what the agent sees of them."""
-    layer: Any = env
-    while True:
-        if getattr(type(layer), "reports_episodes", False):
-            return True
-        if layer is layer.unwrapped:
-            return False
-        layer = layer.env
 
 
 def number(value: Any, key: str) -> float:

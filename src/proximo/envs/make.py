@@ -23,7 +23,7 @@ class Request:
     device: torch.device
     render_mode: str | None
     training: bool
-    """False for evaluation: preprocessing that only helps learning (life-loss ends, clipped rewards) is left out."""
+    """False for evaluation: what only helps learning (ends at a lost life, clipped rewards) is left out."""
     first_env: int
     """Global index of the first copy (it enters the seeds)."""
 
@@ -59,7 +59,7 @@ def make_env(
     training: bool = True,
     first_env: int = 0,
 ) -> VecEnv:
-    """Make `num_envs` (default: `config.num_envs`) copies of an environment; `UserError` if it cannot be made."""
+    """`num_envs` (default: `config.num_envs`) copies of an environment; `UserError` if it cannot be made."""
     name, _ = choose_backend(config)
     count = config.num_envs if num_envs is None else num_envs
     if count < 1:

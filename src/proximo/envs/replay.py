@@ -13,10 +13,20 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
+from gymnasium.wrappers import (
+    OrderEnforcing,
+    PassiveEnvChecker,
+    TimeLimit,
+    TransformAction,
+    TransformObservation,
+    TransformReward,
+)
 
+from proximo.core.rng import integer_seed
 from proximo.envs.spaces import Array, Leaf
 from proximo.errors import RunError
+
+_STATELESS = (OrderEnforcing, PassiveEnvChecker, TransformObservation, TransformAction, TransformReward)
 
 GymEnv = gym.Env[Any, Any]
 
@@ -69,10 +79,48 @@ class ActionHistory:
             self._rows.append(np.stack([filler if action is None else action for action in row]))
 
 
-def native_owner(env: GymEnv) -> tuple[Any, TimeLimit[Any, Any] | None] | None:
-    """The layer of `env` that can save itself and the time limit above it; None if only replay can restore it.
+class Episodes:
+    """Which episode every copy is in: its seed, its actions so far, its name in messages."""
 
-    Wrappers between the two that are not known to be stateless rule it out, because their state would be lost.
+    def __init__(self, env_id: str, num_envs: int, first_env: int) -> None:
+        self._env_id, self._first_env = env_id, first_env
+        self.seed: int | None = None
+        self.index = [0] * num_envs
+        self.history = ActionHistory(num_envs)
+
+    def start(self, seed: int, index: list[int]) -> None:
+        """Episode number `index` of each copy, under the base seed `seed`, no action taken yet."""
+        self.seed, self.index = seed, index
+        self.history = ActionHistory(len(index))
+
+    def next(self, env: int) -> None:
+        """The next episode of one copy begins."""
+        self.index[env] += 1
+        self.history.begin(env)
+
+    def seed_of(self, env: int) -> int:
+        """What the running episode of one copy is reset with: a hash of base seed, copy and episode."""
+        assert self.seed is not None
+        return integer_seed(self.seed, "env", self._first_env + env, self.index[env])
+
+    def name(self, env: int) -> str:
+        """For messages: environment, copy, episode, seed."""
+        return (
+            f"{self._env_id}, environment {self._first_env + env} (episode {self.index[env]}, "
+            f"seed {self.seed_of(env)})"
+        )
+
+    def where(self, env: int, given: Array | None) -> str:
+        """`name` with the step and the last of the `[N, ...]` actions, or with the reset if there is none."""
+        if given is None:
+            return f"{self.name(env)}, at reset,"
+        return f"{self.name(env)}, step {self.history.length(env)}, action {given[env].tolist()},"
+
+
+def native_owner(env: GymEnv) -> tuple[Any, TimeLimit[Any, Any] | None] | None:
+    """The layer of `env` that saves itself, and the time limit above it; None if only replay can restore it.
+
+    Wrappers above it that are not known to be stateless rule it out, because their state would be lost.
     """
     limit: TimeLimit[Any, Any] | None = None
     layer: Any = env
@@ -83,7 +131,7 @@ def native_owner(env: GymEnv) -> tuple[Any, TimeLimit[Any, Any] | None] | None:
             return layer, limit
         if type(layer) is TimeLimit and limit is None:
             limit = layer
-        elif type(layer) not in (OrderEnforcing, PassiveEnvChecker):
+        elif not isinstance(layer, _STATELESS):
             return None
         layer = layer.env
 
@@ -108,27 +156,40 @@ def load_native(env: GymEnv, state: Mapping[str, Any], where: str) -> None:
         limit._elapsed_steps = state["elapsed"]
 
 
-def replay(env: GymEnv, observation: Any, actions: list[Any], where: str) -> tuple[Any, dict[str, Any]]:
-    """Repeat `actions` on a freshly reset environment; last observation and info (`RunError` if it ends early)."""
+_NOT_REPEATED = (
+    "the environment does not repeat itself from seed and actions; give it state_dict and load_state_dict"
+)
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or '(no message)'}"
+
+
+def replay(env: GymEnv, actions: list[Any], name: str) -> tuple[Any, dict[str, Any]]:
+    """Repeat at least one action on a freshly reset environment; last observation and info.
+
+    Raises `RunError` if the episode ends on the way.
+    """
+    observation: Any = None
     info: dict[str, Any] = {}
     for number, action in enumerate(actions):
         observation, _, terminated, truncated, info = env.step(action)
         if terminated or truncated:
             raise RunError(
-                f"{where}: replaying the running episode ended it at step {number + 1} of {len(actions)}; the "
-                "environment does not repeat itself from seed and actions: give it state_dict/load_state_dict"
+                f"{name}: replaying the running episode ended it at step {number + 1} of {len(actions)}: "
+                f"{_NOT_REPEATED}"
             )
     return observation, info
 
 
 def compare(
-    leaves: tuple[Leaf, ...], got: Mapping[str, Array], saved: Mapping[str, Array], where: str
+    leaves: tuple[Leaf, ...], env: int, got: Mapping[str, Array], saved: Mapping[str, Array], name: str
 ) -> None:
-    """`RunError` naming the key whose replayed observation is not bitwise the saved one."""
+    """`RunError` naming the key whose replayed observation (row `env`) is not bitwise the saved one."""
     for leaf in leaves:
-        if not np.array_equal(got[leaf.key], saved[leaf.key]):
+        if not np.array_equal(got[leaf.key][env], saved[leaf.key][env]):
             raise RunError(
-                f"{where}: after replaying the running episode the observation {leaf.key!r} differs from the saved "
-                "one; the environment does not repeat itself from seed and actions: give it "
-                "state_dict/load_state_dict"
+                f"{name}: after replaying the running episode the observation {leaf.key!r} differs from the "
+                f"saved one: {_NOT_REPEATED}"
             )

@@ -1,7 +1,7 @@
 """Spaces: from whatever a Gymnasium environment declares to flat dictionaries of tensors.
 
-Observation spaces become one leaf per key: a plain space lies under `"obs"`, nested Dict spaces are joined with
-dots (`"a.b"`), Tuple entries are numbered (`"0"`). Floats become float32, images stay uint8.
+Observation spaces become one leaf per key: a plain space lies under `"obs"`, nested Dict spaces are joined
+with dots (`"a.b"`), Tuple entries are numbered (`"0"`). Floats become float32, images stay uint8.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from gymnasium import spaces
 from gymnasium.spaces import Space
+from torch import Tensor
 
-from proximo.core.types import PLAIN_KEY
+from proximo.core.types import PLAIN_KEY, EnvSpec, Obs
 from proximo.errors import RunError, UserError
 
 Array = npt.NDArray[Any]
@@ -43,7 +45,7 @@ class Leaf:
 
 
 def observation_leaves(space: Space[Any], env_id: str) -> tuple[Leaf, ...]:
-    """Flatten an observation space; `UserError` for spaces no network can read (Text, Graph, Sequence, OneOf)."""
+    """Flatten an observation space; `UserError` for what no network reads (Text, Graph, Sequence, OneOf)."""
     leaves: list[Leaf] = []
     _collect(space, (), env_id, leaves)
     if not leaves:
@@ -83,7 +85,7 @@ def _leaf(space: Space[Any], path: tuple[str | int, ...], env_id: str) -> Leaf:
 
 def stored_dtype(dtype: Any) -> np.dtype[Any]:
     """The type observations are kept in: floats float32, small integers as they are, larger ones int64."""
-    given = np.dtype(dtype)
+    given: np.dtype[Any] = np.dtype(dtype)
     if np.issubdtype(given, np.floating):
         return np.dtype(np.float32)
     if given.type in _SMALL_INTS:
@@ -122,7 +124,7 @@ def mask_size(action_space: Space[Any]) -> int | None:
 
 
 def mask_leaf(key: str, mask: Any, action_space: Space[Any], env_id: str) -> Leaf:
-    """The observation key for a mask that the environment gives in `info` (`UserError` if its size is wrong)."""
+    """The observation key for a mask that comes in `info`; `UserError` if its size is wrong."""
     size = mask_size(action_space)
     if size is None or np.size(mask) != size:
         raise UserError(
@@ -146,13 +148,45 @@ def find_mask(leaves: tuple[Leaf, ...], mask_key: str, action_space: Space[Any],
     return None
 
 
+def make_spec(
+    env_id: str,
+    leaves: tuple[Leaf, ...],
+    action_space: Space[Any],
+    num_envs: int,
+    device: torch.device,
+    mask_key: str | None,
+) -> EnvSpec:
+    """What policies are told."""
+    return EnvSpec(
+        id=env_id,
+        obs_spaces={leaf.key: leaf.space for leaf in leaves},
+        action_space=action_space,
+        num_envs=num_envs,
+        device=device,
+        mask_key=mask_key,
+    )
+
+
+def action_array(action: Tensor, space: Space[Any], env_id: str) -> Array:
+    """`[N, *space.shape]` as a NumPy array of its own, in the space's type; `RunError` for another shape."""
+    if tuple(action.shape[1:]) != tuple(space.shape or ()):
+        raise RunError(f"{env_id}: actions have shape {tuple(action.shape)}, expected [N, *{space.shape}]")
+    dtype = np.int64 if isinstance(space, spaces.Discrete) else space.dtype
+    return np.array(action.detach().cpu().numpy(), dtype=dtype)
+
+
+def to_tensors(arrays: Mapping[str, Array], device: torch.device) -> Obs:
+    """Tensors that share the arrays' memory (copied only to another device)."""
+    return {key: torch.from_numpy(array).to(device) for key, array in arrays.items()}
+
+
 def buffers(leaves: tuple[Leaf, ...], rows: int) -> dict[str, Array]:
     """Fresh uninitialised `[rows, ...]` arrays, one per key."""
     return {leaf.key: np.empty((rows, *leaf.shape), leaf.dtype) for leaf in leaves}
 
 
 def check_shapes(leaves: tuple[Leaf, ...], obs: Any, where: str) -> None:
-    """`RunError` where an observation lacks a key or has another shape than its space says (NumPy would broadcast)."""
+    """`RunError` where a key is missing or a shape is not the declared one (NumPy would broadcast)."""
     for leaf in leaves:
         try:
             value = leaf.get(obs)
@@ -162,7 +196,8 @@ def check_shapes(leaves: tuple[Leaf, ...], obs: Any, where: str) -> None:
             ) from error
         if np.shape(value) != leaf.shape:
             raise RunError(
-                f"{where}: observation {leaf.key!r} has shape {np.shape(value)} but its space says {leaf.shape}"
+                f"{where} gave the observation {leaf.key!r} in shape {np.shape(value)}, but its space says "
+                f"{leaf.shape}"
             )
 
 
