@@ -36,12 +36,12 @@ def draw(env: EnvSpec, *lead: int, seed: int = 0) -> Obs:
     result: Obs = {}
     for key, space in env.obs_spaces.items():
         if key == env.mask_key:
-            mask = rng.random((*lead, *space.shape)) < 0.66
+            mask = rng.random((*lead, int(np.prod(space.shape)))) < 0.66
             mask[..., 0] = True
             if isinstance(env.action_space, spaces.MultiDiscrete):
                 first = np.cumsum([0, *env.action_space.nvec[:-1]])
                 mask[..., first] = True
-            result[key] = torch.as_tensor(mask.astype(np.int8))
+            result[key] = torch.as_tensor(mask.astype(np.int8)).reshape(*lead, *space.shape)
             continue
         space.seed(int(rng.integers(2**31)))
         rows = [space.sample() for _ in range(int(np.prod(lead)))]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from proximo.errors import UserError
 from proximo.policies.layers import mlp
-from proximo.policies.views import CNN_MIN_SIDE
+from proximo.policies.views import CNN_MIN_SIDE, flat
 
 
 class BaseFeaturesExtractor(nn.Module):
@@ -52,7 +52,7 @@ class FlatEncoder(BaseFeaturesExtractor):
 
     def forward(self, observations: Tensor) -> Tensor:
         """`[M, ...]` to `[M, F]`."""
-        return observations.flatten(1) if observations.dim() > 1 else observations.unsqueeze(1)
+        return flat(observations)
 
 
 class MlpEncoder(BaseFeaturesExtractor):
@@ -65,7 +65,7 @@ class MlpEncoder(BaseFeaturesExtractor):
 
     def forward(self, observations: Tensor) -> Tensor:
         """`[M, ...]` to `[M, F]`."""
-        result: Tensor = self.layers(observations.reshape(observations.shape[0], -1))
+        result: Tensor = self.layers(flat(observations))
         return result
 
 
@@ -100,7 +100,7 @@ class ResnetMLP(BaseFeaturesExtractor):
 
     def forward(self, observations: Tensor) -> Tensor:
         """`[M, ...]` to `[M, F]`."""
-        result: Tensor = self.layers(observations.reshape(observations.shape[0], -1))
+        result: Tensor = self.layers(flat(observations))
         return result
 
 

@@ -117,7 +117,7 @@ class MultiDiscreteHead(Head):
 
     def to_env(self, action: Tensor) -> Tensor:
         """Counted from where the space starts, in its shape."""
-        return (action + self.starts).reshape(-1, *self.shape)
+        return (action + self.starts).reshape(*action.shape[:-1], *self.shape)
 
 
 class MultiBinaryHead(Head):
@@ -140,7 +140,7 @@ class MultiBinaryHead(Head):
 
     def to_env(self, action: Tensor) -> Tensor:
         """In the shape of the space."""
-        return action.reshape(-1, *self.shape)
+        return action.reshape(*action.shape[:-1], *self.shape)
 
 
 class _Bounds(nn.Module):
@@ -160,11 +160,11 @@ class _Bounds(nn.Module):
 
     def clip(self, action: Tensor) -> Tensor:
         inside = action if self.open else action.clamp(self.low, self.high)
-        return inside.reshape(-1, *self.shape)
+        return inside.reshape(*action.shape[:-1], *self.shape)
 
     def rescale(self, action: Tensor) -> Tensor:
         inside = self.low + (action + 1.0) * 0.5 * (self.high - self.low)
-        return inside.clamp(self.low, self.high).reshape(-1, *self.shape)
+        return inside.clamp(self.low, self.high).reshape(*action.shape[:-1], *self.shape)
 
 
 class DiagonalGaussianHead(Head):

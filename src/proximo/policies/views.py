@@ -66,6 +66,11 @@ def is_normalizable(space: spaces.Space[Any]) -> bool:
     return not _levels(space) and not _unit_image(space)
 
 
+def flat(x: Tensor) -> Tensor:
+    """`[M, ...]` to `[M, F]`, also for no rows and for scalars."""
+    return x.flatten(1) if x.dim() > 1 else x.unsqueeze(1)
+
+
 class View(nn.Module):
     """Prepares the values of one space for an encoder.
 
@@ -131,7 +136,7 @@ class View(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[M, *raw]` to float32 `[M, *self.space.shape]`."""
         if self.kind == "onehot":
-            return (x.reshape(x.shape[0], -1)[:, self.columns] == self.classes).float()
+            return (flat(x)[:, self.columns] == self.classes).float()
         if self.kind == "image":
             if self.channels_last:
                 x = x.movedim(-1, -3)
