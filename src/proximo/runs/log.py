@@ -10,13 +10,13 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from proximo.runs.files import replace_file, writing
 
 
 class Progress:
-    """Appends rows to `progress.csv`, flushed one by one; an absent metric is an empty cell.
+    """Appends rows to `progress.csv`, on disk one by one; an absent metric is an empty cell.
 
     The header is `columns` (and whatever an earlier part of the run had). A metric that nobody announced
     widens the table: the file is rewritten once, instead of losing the number.
@@ -25,7 +25,6 @@ class Progress:
     def __init__(self, path: Path, columns: Sequence[str], *, resume_step: int | None = None) -> None:
         """Continue `path`, dropping a half-written last line and rows past `resume_step`; or start it."""
         self.path = path
-        self._file: TextIO | None = None
         rows = list(read_progress(path))
         if resume_step is not None:
             rows = [row for row in rows if float(row.get("step") or math.inf) <= resume_step]
@@ -36,29 +35,22 @@ class Progress:
     def write(self, row: Mapping[str, float]) -> None:
         """Append one row. Raises: RunError (disk full)."""
         new = [name for name in row if name not in self.columns]
-        if new or self._file is None:
+        if new:
             rows = list(read_progress(self.path))
             self.columns += new
             self._rewrite(rows)
-        assert self._file is not None
-        cells = (_cell(row[name]) if name in row else "" for name in self.columns)
-        with writing(self.path):
-            self._file.write(_line(cells))
-            self._file.flush()
-
-    def close(self) -> None:
-        """Close the file; a later `write` opens it again."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        _append(self.path, _line(_cell(row[name]) if name in row else "" for name in self.columns))
 
     def _rewrite(self, rows: Iterable[Mapping[str, str]]) -> None:
-        self.close()
         lines = [_line(self.columns)]
         lines += [_line(row.get(name, "") for name in self.columns) for row in rows]
         replace_file(self.path, "".join(lines))
-        with writing(self.path):
-            self._file = self.path.open("a", encoding="utf-8", newline="")
+
+
+def _append(path: Path, line: str) -> None:
+    # Opened for every line: it costs microseconds, and nothing has to be closed when a run dies.
+    with writing(path), path.open("a", encoding="utf-8", newline="") as file:
+        file.write(line)
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -98,23 +90,16 @@ class Events:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: TextIO | None = None
+        self._checked = False
 
     def write(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
-        """Append one record, flushed. Raises: RunError (disk full)."""
-        with writing(self.path):
-            if self._file is None:
+        """Append one record. Raises: RunError (disk full)."""
+        if not self._checked:
+            with writing(self.path):
                 _drop_torn_line(self.path)
-                self._file = self.path.open("a", encoding="utf-8")
-            record = {"time": round(time.time(), 3), "step": step, "kind": kind, **jsonable(fields)}
-            self._file.write(json.dumps(record) + "\n")
-            self._file.flush()
-
-    def close(self) -> None:
-        """Close the file; a later `write` opens it again."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+            self._checked = True
+        record = {"time": round(time.time(), 3), "step": step, "kind": kind, **jsonable(fields)}
+        _append(self.path, json.dumps(record) + "\n")
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -81,7 +81,7 @@ class Run:
         """
         given = Path(path)
         if given.exists():
-            for folder in (given, *given.absolute().parents[:2]):
+            for folder in (given, *given.absolute().parents[:3]):
                 if (folder / EXPERIMENT_FILE).is_file():
                     return cls(folder, _chosen(folder, given))
             if given.is_file():
@@ -184,8 +184,7 @@ class Run:
         checkpoint.recover(self.path)
 
     def close(self) -> None:
-        """Close the files and give the lock back."""
-        self.events.close()
+        """Give the lock back."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -60,7 +60,7 @@ class CsvTracker:
         self._progress: Progress | None = None
 
     def start(self, run: Run, experiment: Experiment, resume_step: int | None) -> None:
-        """Open the file; after a resume without the rows past the checkpoint."""
+        """Begin the file, or go on with it without the rows past the checkpoint."""
         self._progress = run.progress(self._columns, resume_step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -75,9 +75,7 @@ class CsvTracker:
         """Nothing: it lies in the run's folder."""
 
     def close(self, status: str) -> None:
-        """Close the file."""
-        if self._progress is not None:
-            self._progress.close()
+        """Nothing: every row is on disk already."""
 
 
 class JsonlTracker:
@@ -108,7 +106,7 @@ class JsonlTracker:
         self._run.event("artifact", self._last, {"path": self._inside(path)})
 
     def close(self, status: str) -> None:
-        """Nothing: the run closes its files."""
+        """Nothing: every record is on disk already."""
 
     def _inside(self, path: Path) -> str:
         assert self._run is not None

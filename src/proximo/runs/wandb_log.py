@@ -23,8 +23,8 @@ INIT_SECONDS = 30
 class WandbLog:
     """A W&B run that goes on under the same id when the Proximo run is resumed.
 
-    With `sync_tensorboard` TensorBoard's files are uploaded too, for the TensorBoard tab of the W&B page; their
-    numbers are the ones sent here, so W&B's own patching of TensorBoard would only send them twice.
+    With `sync_tensorboard` TensorBoard's files are uploaded too, for the TensorBoard tab of the W&B page;
+    their numbers are the ones sent here, so W&B's own patching of TensorBoard would only send them twice.
     """
 
     def __init__(self, config: WandbTracker, say: Callable[[str], None]) -> None:

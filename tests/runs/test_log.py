@@ -1,0 +1,99 @@
+"""progress.csv and events.jsonl: every number kept, torn lines dropped, cheap."""
+
+import csv
+import json
+import math
+import time
+
+import pytest
+
+from proximo.errors import RunError
+from proximo.runs.log import Events, Progress, read_events, read_progress
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_rows_are_on_disk_at_once_with_every_digit(tmp_path):
+    path = tmp_path / "progress.csv"
+    progress = Progress(path, ["step", "return_mean", "kl"])
+    progress.write({"step": 10, "return_mean": 1 / 3, "kl": math.nan})
+    progress.write({"step": 20, "kl": 1e-9})
+    assert rows(path) == [
+        {"step": "10", "return_mean": repr(1 / 3), "kl": "nan"},
+        {"step": "20", "return_mean": "", "kl": "1e-09"},
+    ]
+
+
+def test_a_metric_that_comes_late_gets_its_column(tmp_path):
+    path = tmp_path / "progress.csv"
+    progress = Progress(path, ["step"])
+    progress.write({"step": 1})
+    progress.write({"step": 2, "eval/return_mean": 5.0, "odd,name": 1.0})
+    progress.write({"step": 3})
+    assert rows(path)[0] == {"step": "1", "eval/return_mean": "", "odd,name": ""}
+    assert rows(path)[1] == {"step": "2", "eval/return_mean": "5.0", "odd,name": "1.0"}
+    assert len(rows(path)) == 3
+
+
+def test_resume_drops_later_rows_and_the_torn_line(tmp_path):
+    path = tmp_path / "progress.csv"
+    progress = Progress(path, ["step", "a"])
+    for step in (10, 20, 30):
+        progress.write({"step": step, "a": step / 10})
+    with path.open("a") as file:
+        file.write("40,4.")
+    again = Progress(path, ["step", "b", "a"], resume_step=20)
+    again.write({"step": 25, "b": 7.0})
+    assert path.read_text() == "step,a,b\n10,1.0,\n20,2.0,\n25,,7.0\n"
+
+
+def test_a_torn_header_starts_afresh(tmp_path):
+    path = tmp_path / "progress.csv"
+    path.write_text("step,ret")
+    Progress(path, ["step", "return_mean"], resume_step=0).write({"step": 1})
+    assert path.read_text() == "step,return_mean\n1,\n"
+
+
+@pytest.mark.parametrize("name", ["/dev/full", "a file/progress.csv"])
+def test_what_cannot_be_written_is_one_line(tmp_path, name):
+    (tmp_path / "a file").write_text("")
+    progress = Progress(tmp_path / "progress.csv", ["step"])
+    progress.path = tmp_path / name
+    with pytest.raises(RunError, match=r"free some space|a part of the path is a file") as caught:
+        progress.write({"step": 1})
+    assert str(progress.path) in str(caught.value)
+
+
+def test_events_are_strict_json_and_survive_a_torn_line(tmp_path):
+    path = tmp_path / "events.jsonl"
+    events = Events(path)
+    events.write("update", 5, {"kl": math.nan, "high": math.inf, "list": [1, (2.5,)], "path": tmp_path})
+    with path.open("a") as file:
+        file.write('{"time": 1, "st')
+    assert len(list(read_events(path))) == 1
+    Events(path).write("resume", 5, {})
+    first, second = (
+        json.loads(line, parse_constant=lambda name: pytest.fail(name))
+        for line in path.read_text().splitlines()
+    )
+    assert (first["step"], first["kind"], first["kl"], first["high"]) == (5, "update", None, None)
+    assert first["list"] == [1, [2.5]]
+    assert abs(first["time"] - time.time()) < 60
+    assert second["kind"] == "resume"
+
+
+def test_logging_an_update_takes_well_under_a_millisecond(tmp_path):
+    names = [f"metric_{i}" for i in range(40)]
+    progress, events = Progress(tmp_path / "p.csv", ["step", *names]), Events(tmp_path / "e.jsonl")
+    times = []
+    for step in range(50):
+        values = dict.fromkeys(names, step / 7)
+        begun = time.perf_counter()
+        progress.write({"step": step, **values})
+        events.write("update", step, values)
+        times.append(time.perf_counter() - begun)
+    assert sorted(times)[25] < 1e-3
+    assert len(list(read_progress(tmp_path / "p.csv"))) == 50
