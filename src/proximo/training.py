@@ -266,11 +266,14 @@ class Training:
             baseline = random_baseline(
                 self.experiment.env, self.experiment.eval.random_episodes, self.experiment.eval.seed
             )
+            words = verdict(result, baseline)
             low, high = result.return_ci95
             lines.append(
                 f"return {mean:.6g} (95 % interval {low:.6g} to {high:.6g}, {len(result.returns)} episodes); "
-                f"random policy {baseline.return_mean:.6g}: {verdict(result, baseline)}"
+                f"random policy {baseline.return_mean:.6g}: {words}"
             )
+            record = result.as_dict() | {"random_return_mean": baseline.return_mean, "verdict": words}
+            self.run.event("result", self.step, record)
         if self.reason:
             lines.append(f"ended early: {self.reason}")
         if status != "stopped":

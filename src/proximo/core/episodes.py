@@ -54,8 +54,8 @@ class EpisodeCounter:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        self.return_ = np.array(state["return"], dtype=np.float64)
-        self.length = np.array(state["length"], dtype=np.int64)
+        self.return_ = state["return"].numpy().copy()
+        self.length = state["length"].numpy().copy()
 
 
 def _episode(value: float, length: int, info: dict[str, np.ndarray], t: int, n: int) -> Episode:

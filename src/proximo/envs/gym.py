@@ -178,8 +178,8 @@ class SyncEnv:
                 f"env.num_envs is {count}; resume with the same number"
             )
         self._episodes.start(int(state["seed"]), [int(episode) for episode in state["episode"]])
-        saved = {key: np.array(value) for key, value in state["obs"].items()}
-        actions = [np.array(rows) for rows in state["actions"]]
+        saved = {key: value.cpu().numpy() for key, value in state["obs"].items()}
+        actions = [rows.cpu().numpy() for rows in state["actions"]]
         obs = buffers(self._leaves, count)
         for index in range(count):
             self._params = dict(state["applied"][index])
