@@ -76,7 +76,8 @@ def _eval(args: argparse.Namespace) -> int:
         print(json.dumps(values))
         return 0
     low, high = result.return_ci95
-    print(f"return {result.return_mean:.2f}, 95 % interval {low:.2f} to {high:.2f}, {episodes} episodes")
+    interval = f", 95 % interval {low:.2f} to {high:.2f}" if episodes > 1 else ""
+    print(f"return {result.return_mean:.2f}{interval}, episodes: {episodes}")
     print(f"length {result.length_mean:.1f} steps")
     if result.success_rate is not None:
         print(f"success rate {result.success_rate:.0%}")

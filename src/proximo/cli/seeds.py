@@ -65,15 +65,16 @@ def _count(item: str, least: int = 1) -> int:
     return value
 
 
-def run(plan: Plan, experiment: Experiment, source: str, items: Sequence[str], *, untuned: bool) -> int:
+def run(plan: Plan, experiment: Experiment, source: str, items: Sequence[str], flags: Sequence[str]) -> int:
     """Train every seed in a process of its own; prints their lines and a table; 0 if all succeeded."""
     words = [*items, *_grouped(experiment)]
     with tempfile.TemporaryDirectory(prefix="proximo-seeds-") as folder:
         files = {seed: Path(folder) / f"{seed}.json" for seed in plan.seeds}
         commands = {
             seed: [
-                *(sys.executable, "-m", "proximo", "train", source, *words, f"seed={seed}"),
-                *(["--untuned"] if untuned else []),
+                # -P: a file in the working directory must not hide a module.
+                *(sys.executable, "-P", "-m", "proximo", "train", source, *words, f"seed={seed}"),
+                *flags,
                 *("--result", str(files[seed])),
             ]
             for seed in plan.seeds

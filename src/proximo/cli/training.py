@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from proximo.errors import UserError
 
 if TYPE_CHECKING:
     from proximo.train import Result
@@ -48,21 +51,35 @@ def _train(args: argparse.Namespace) -> int:
     from proximo.cli import seeds
     from proximo.config.load import load_traced
 
+    _check_writable(args.result)
     plan, items = seeds.split(args.items)
     loaded = load_traced(args.source, items, untuned=args.untuned)
     if args.verbosity >= 0 and loaded.tuned:
         print(f"settings: tuned for {loaded.tuned} (--untuned for plain defaults)", flush=True)
     if plan is not None:
-        return seeds.run(plan, loaded.experiment, args.source, items, untuned=args.untuned)
+        return seeds.run(plan, loaded.experiment, args.source, items, _flags(args))
     from proximo.train import train
 
     return _finish(train(loaded.experiment, verbosity=args.verbosity), args.result)
 
 
+def _flags(args: argparse.Namespace) -> list[str]:
+    """The options that the process of each seed takes over."""
+    loudness = ["--quiet"] if args.verbosity < 0 else ["--verbose"] * args.verbosity
+    return [*loudness, *(["--untuned"] if args.untuned else [])]
+
+
 def _resume(args: argparse.Namespace) -> int:
     from proximo.train import resume
 
+    _check_writable(args.result)
     return _finish(resume(args.path, args.items, verbosity=args.verbosity), args.result)
+
+
+def _check_writable(file: Path | None) -> None:
+    # Before hours of training, not after them.
+    if file is not None and (file.is_dir() or not os.access(file.parent, os.W_OK)):
+        raise UserError(f"--result {file}: cannot be written there")
 
 
 def _finish(result: Result, file: Path | None) -> int:

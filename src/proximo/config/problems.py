@@ -66,7 +66,7 @@ def _line(item: Any, data: Any) -> tuple[str, str]:
     if kind == "missing":
         return path, f"{path}: is required{_example(path)}"
     shown = path if value is ABSENT else f"{path}={_short(value)}"
-    return path, f"{shown}: {_demand(kind, context, value, annotation, item['msg'])}"
+    return path, f"{shown}: {_demand(path, kind, context, value, annotation, item['msg'])}"
 
 
 def locate(loc: tuple[int | str, ...], data: Any) -> tuple[str, Any, Any, bool]:
@@ -118,7 +118,7 @@ def _example(path: str) -> str:
     return " (for example env.id: CartPole-v1)" if path in ("env", "env.id") else ""
 
 
-def _demand(kind: str, context: dict[str, Any], value: Any, annotation: Any, message: str) -> str:
+def _demand(path: str, kind: str, context: dict[str, Any], value: Any, annotation: Any, message: str) -> str:
     bounds = {
         "greater_than": ("gt", "greater than"),
         "greater_than_equal": ("ge", "at least"),
@@ -127,16 +127,16 @@ def _demand(kind: str, context: dict[str, Any], value: Any, annotation: Any, mes
     }
     if kind in bounds:
         key, words = bounds[kind]
-        return f"must be {words} {context[key]:g}"
+        return f"must be {words} {schema.number(context[key])}"
     if kind == "literal_error":
         options = [part.strip(" '") for part in context["expected"].replace(" or ", ", ").split(",")]
         return f"must be one of {', '.join(options)}{_close(str(value), options)}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return _variant(annotation, value)
+        return _variant(annotation, value, short=path.startswith("track."))
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         node = schema.nodes(annotation)
         if len(node) > 1:
-            return _variant(annotation, value)
+            return _variant(annotation, value, short=path.startswith("track."))
         keys = f" with the keys {_listed(list(node[0].model_fields))}" if node else ""
         return f"must be a mapping{keys}"
     if kind == "string_pattern_mismatch":
@@ -165,10 +165,12 @@ _SIMPLE = {
 }
 
 
-def _variant(annotation: Any, value: Any) -> str:
+def _variant(annotation: Any, value: Any, short: bool = False) -> str:
     tags = [schema.tag(node) for node in schema.nodes(annotation)]
     names = [t for t in tags if t != "custom"]
     own = " or a class of your own as module:Class" if "custom" in tags else ""
+    if isinstance(value, str) and value and short:
+        value = {"type": value}
     given = value.get("type") if isinstance(value, dict) else value
     if not isinstance(value, dict):
         return f"must be a mapping with a type: {', '.join(names)}{own}"

@@ -98,11 +98,27 @@ def build(cls: type, kwargs: Mapping[str, Any], *context: Any, where: str) -> An
     `where` is the path of the configuration node, for the message. Raises `UserError` naming an unknown
     keyword and the nearest one, a missing keyword, or what the constructor raised.
     """
+    _check_keywords(cls, kwargs, len(context), where)
+    try:
+        return cls(*context, **kwargs)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{where}: {cls.__name__}(…) raised {type(error).__name__}: {_one_line(error)}"
+        ) from error
+
+
+def _check_keywords(cls: type, kwargs: Mapping[str, Any], positions: int, where: str) -> None:
     name = cls.__name__
-    parameters = inspect.signature(cls).parameters
+    try:
+        parameters = inspect.signature(cls).parameters
+    except ValueError:
+        # Some classes written in C do not tell; they check for themselves.
+        return
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     positional = [k for k, p in parameters.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    given = positional[: len(context)]
+    given = positional[:positions]
     takes = [
         key
         for key, p in parameters.items()
@@ -119,12 +135,6 @@ def build(cls: type, kwargs: Mapping[str, Any], *context: Any, where: str) -> An
     missing = [k for k in takes if parameters[k].default is inspect.Parameter.empty and k not in kwargs]
     if missing:
         raise UserError(f"{where}.kwargs.{missing[0]}: {name} needs this argument")
-    try:
-        return cls(*context, **kwargs)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{where}: {name}(…) raised {type(error).__name__}: {_one_line(error)}") from error
 
 
 def _one_line(error: BaseException) -> str:

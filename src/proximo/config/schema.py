@@ -85,8 +85,15 @@ def walk(node: type[Node] = Experiment, prefix: str = "", variant: str = "") -> 
     """Every field of the tree in its order, with all members of the unions."""
     for name, field in node.model_fields.items():
         path = f"{prefix}{name}"
-        yield FieldDoc(path, field.description or "", allowed(field), field.get_default(), variant)
+        yield FieldDoc(path, _meaning(field), allowed(field), field.get_default(), variant)
         yield from _below(field.annotation, path)
+
+
+def _meaning(field: FieldInfo) -> str:
+    if field.description:
+        return field.description
+    below = nodes(field.annotation)
+    return " ".join((below[0].__doc__ or "").split()) if len(below) == 1 else ""
 
 
 def _below(annotation: Any, path: str) -> Iterator[FieldDoc]:
@@ -138,9 +145,17 @@ def _bounds(metadata: list[Any]) -> str:
     for item in metadata:
         flat.extend(item.metadata if isinstance(item, FieldInfo) else [item])
     found = [
-        f" {sign} {getattr(m, key):g}" for kind, key, sign in _SIGNS for m in flat if isinstance(m, kind)
+        f" {sign} {number(getattr(m, key))}"
+        for kind, key, sign in _SIGNS
+        for m in flat
+        if isinstance(m, kind)
     ]
     return " and".join(found)
+
+
+def number(value: float) -> str:
+    """A bound as a person writes it."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def values(value: Any, path: str = "", doc: str = "") -> Iterator[tuple[str, Any, str]]:
