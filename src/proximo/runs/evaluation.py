@@ -134,7 +134,8 @@ Actor = Callable[[Obs, Tensor], Tensor]
 
 def actor(policy: Policy, spec: EnvSpec, seed: int, deterministic: bool) -> Actor:
     """`policy` with its memory and with noise from the stream `evaluation` of `seed`."""
-    device = next(iter(policy.parameters())).device
+    weight = next(iter(policy.parameters()), None)
+    device = spec.device if weight is None else weight.device
     state: State = policy.initial_state(spec.num_envs)
     envs = torch.arange(spec.num_envs, device=device)
     key = rng.stream_key(seed, "evaluation")

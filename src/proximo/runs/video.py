@@ -47,19 +47,19 @@ def record(
             frames = film(env, policy, length, seed, deterministic)
             first = next(frames)
             # Two-by-two blocks of colour: H.264 takes even sizes only, which `_picture` sees to.
-            writer = open_writer(
-                temporary, fps=fps or frames_per_second(env), codec="libx264", macro_block_size=2
-            )
+            speed = fps or frames_per_second(env)
+            writer = open_writer(temporary, fps=speed, codec="libx264", macro_block_size=2)
             try:
                 writer.append_data(first)
                 for frame in frames:
                     writer.append_data(frame)
+                writer.close()
+                temporary.replace(path)
             finally:
                 writer.close()
-            temporary.replace(path)
+                temporary.unlink(missing_ok=True)
     finally:
         env.close()
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -1,0 +1,103 @@
+"""Videos: as many frames as asked, playable, nothing left behind when it fails."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from proximo.config.experiment import EnvConfig, PolicyConfig
+from proximo.envs.make import make_env
+from proximo.errors import RunError, UserError
+from proximo.policies.actor_critic import ActorCritic
+from proximo.runs.video import frames_per_second, record
+
+
+class Filmed(gym.Env):
+    """A picture with odd sides that brightens by 10 a step; episodes of 10 steps."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+    observation_space = spaces.Box(0, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, render_mode=None, flat=False):
+        self.render_mode, self.flat = render_mode, flat
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.zeros(1, np.float32), 0.0, self.t == 10, False, {}
+
+    def render(self):
+        return np.zeros(3) if self.flat else np.full((65, 47, 3), 10 * self.t, np.uint8)
+
+
+def config(**kwargs) -> EnvConfig:
+    return EnvConfig(id=f"{__file__}:Filmed", kwargs=kwargs)
+
+
+def policy() -> ActorCritic:
+    env = make_env(config(), num_envs=1)
+    env.close()
+    return ActorCritic(env.spec, PolicyConfig())
+
+
+def read(path):
+    """Frames per second and all frames `[T, H, W, 3]` of a video."""
+    import imageio_ffmpeg
+
+    frames = imageio_ffmpeg.read_frames(str(path))
+    meta = next(frames)
+    width, height = meta["size"]
+    pictures = [np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in frames]
+    return meta["fps"], np.stack(pictures)
+
+
+def test_length_size_speed_and_content(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    agent = policy()
+    state = torch.get_rng_state()
+    path = record(agent, config(), tmp_path / "videos" / "a.mp4", length=25, fps=7)
+    assert torch.equal(state, torch.get_rng_state())
+    speed, frames = read(path)
+    assert speed == 7
+    assert frames.shape == (25, 66, 48, 3)
+    # Brightness climbs and falls back to black where an episode begins: frame t shows t modulo 10.
+    expected = np.array([10 * (t % 10) for t in range(25)])
+    assert np.abs(frames.mean((1, 2, 3)) - expected).max() < 6
+    assert [p.name for p in path.parent.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "fps"), [({"render_fps": 20}, 20), ({}, 30), ({"render_fps": None}, 30)]
+)
+def test_speed_is_what_the_environment_declares(metadata, fps):
+    assert frames_per_second(SimpleNamespace(metadata=metadata)) == fps
+
+
+def test_no_picture_is_one_line_and_leaves_nothing(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    with pytest.raises(RunError, match="gives no picture"):
+        record(policy(), config(flat=True), tmp_path / "a.mp4", length=3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    (tmp_path / "videos").write_text("")
+    with pytest.raises(RunError, match=r"cannot write .*a\.mp4"):
+        record(policy(), config(), tmp_path / "videos" / "a.mp4", length=3)
+
+
+def test_the_missing_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(UserError, match=r"pip install 'proximo\[video\]'"):
+        record(policy(), config(), Path(tmp_path / "a.mp4"))
