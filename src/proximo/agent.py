@@ -26,7 +26,9 @@ from proximo.runs.run import Run
 class Agent:
     """Acts on single raw observations of the environment, keeping its memory until `reset`."""
 
-    def __init__(self, policy: ActorCritic, experiment: Experiment, observation_space: Any, spec: EnvSpec) -> None:
+    def __init__(
+        self, policy: ActorCritic, experiment: Experiment, observation_space: Any, spec: EnvSpec
+    ) -> None:
         self.policy = policy.eval()
         self.experiment = experiment
         self.spec = spec
@@ -93,7 +95,7 @@ def observation_space(config: EnvConfig) -> Any:
     try:
         return single.observation_space
     finally:
-        single.close()
+        single.close()  # type: ignore[no-untyped-call]
 
 
 def checkpoint_folder(run: Run, name: str | None = None) -> Path:
@@ -117,5 +119,7 @@ def load_policy(experiment: Experiment, spec: EnvSpec, folder: Path) -> ActorCri
     try:
         policy.load_state_dict(state)
     except RuntimeError as error:
-        raise UserError(f"{folder}: its weights do not fit {experiment.env.id} and policy.*: {error}") from error
+        raise UserError(
+            f"{folder}: its weights do not fit {experiment.env.id} and policy.*: {error}"
+        ) from error
     return policy

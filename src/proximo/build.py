@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,12 @@ class Built:
             "ppo": self.ppo,
             "batching": parts.batching,
         }
-        slots = {"source": parts.sources, "stream": parts.streams, "reward": parts.terms, "loss": parts.losses}
+        slots: dict[str, Sequence[Any]] = {
+            "source": parts.sources,
+            "stream": parts.streams,
+            "reward": parts.terms,
+            "loss": parts.losses,
+        }
         for slot, members in slots.items():
             for member in members:
                 if hasattr(member, "state_dict"):
@@ -77,7 +82,8 @@ def choose_threads(threads: int, policy: torch.nn.Module) -> int:
     if threads:
         return threads
     large = any(isinstance(m, torch.nn.Conv2d) for m in policy.modules()) or any(
-        isinstance(m, torch.nn.Linear) and m.in_features * m.out_features > 512 * 512 for m in policy.modules()
+        isinstance(m, torch.nn.Linear) and m.in_features * m.out_features > 512 * 512
+        for m in policy.modules()
     )
     return len(os.sched_getaffinity(0)) if large and hasattr(os, "sched_getaffinity") else 1
 
@@ -121,7 +127,13 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer) -> Built:
 def _optimizer(exp: cfg.Experiment, policy: ActorCritic) -> Optimizer:
     ppo = exp.ppo
     return Optimizer(
-        policy, ppo.learning_rate, ppo.lr_schedule, ppo.desired_kl, ppo.max_grad_norm, ppo.adam_eps, ppo.weight_decay
+        policy,
+        ppo.learning_rate,
+        ppo.lr_schedule,
+        ppo.desired_kl,
+        ppo.max_grad_norm,
+        ppo.adam_eps,
+        ppo.weight_decay,
     )
 
 

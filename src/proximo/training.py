@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-import random
 import signal
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
 
 from proximo.build import build, choose_device
@@ -24,23 +21,15 @@ from proximo.config.experiment import Experiment
 from proximo.config.registry import build as build_class
 from proximo.config.registry import resolve
 from proximo.core.collect import prime
-from proximo.core.timer import PHASES, Timer
-from proximo.core.types import Episode
+from proximo.core.timer import Timer
 from proximo.errors import ProximoError, RunError
 from proximo.runs import checkpoint, hooks
+from proximo.runs.columns import EpisodeWindow, columns
 from proximo.runs.console import Console
 from proximo.runs.evaluation import evaluate, random_baseline, verdict
+from proximo.runs.randomness import Randomness, preserved_randomness
 from proximo.runs.run import Run
 from proximo.runs.trackers import Trackers
-
-WINDOW = 100
-"""`return_mean` is over this many latest episodes."""
-
-COLUMNS = (
-    "step update return_mean return_std length_mean success_rate episodes steps_per_second policy_loss value_loss "
-    "entropy_loss loss entropy entropy_fraction kl clip_fraction explained_variance value_mean reward_mean "
-    "grad_norm learning_rate epochs kl_stop"
-).split()
 
 
 @dataclass(frozen=True)
@@ -67,8 +56,7 @@ class Training:
         self.device = choose_device(experiment.device, self.say)
         self.built = build(experiment, self.device, self.timer)
         self.ppo = self.built.ppo
-        self.window: deque[Episode] = deque(maxlen=WINDOW)
-        self.episodes = 0
+        self.episodes = EpisodeWindow(experiment.env.info)
         self.reason = ""
         self.interrupted = False
         self.last_eval_step = -1
@@ -172,7 +160,7 @@ class Training:
 
     def stateful(self) -> dict[str, Any]:
         """Name → part for everything that a checkpoint holds."""
-        parts = self.built.stateful() | {"training": self, "randomness": Randomness()}
+        parts = self.built.stateful() | {"episodes": self.episodes, "randomness": Randomness()}
         parts |= {f"hook.{hook.name}": hook for hook in self.hooks if hasattr(hook, "state_dict")}
         return parts
 
@@ -182,7 +170,9 @@ class Training:
         parts = self.stateful()
         for name, part in parts.items():
             if name not in states:
-                raise RunError(f"checkpoint {folder} has no state for {name}: it was written by another experiment")
+                raise RunError(
+                    f"checkpoint {folder} has no state for {name}: it was written by another experiment"
+                )
             part.load_state_dict(states[name])
 
     def begin(self) -> None:
@@ -219,29 +209,13 @@ class Training:
         metrics |= self.ppo.iterate()
         metrics["step"] = self.step
         metrics["learning_rate"] = self.ppo.parts.optimizer.learning_rate
-        self._episodes(metrics)
+        metrics |= self.episodes.take(self.ppo.episodes)
         for hook in self.hooks:
             if hasattr(hook, "after_update"):
                 hook.after_update(self, metrics)
         if self.finishing and not self.interrupted:
             self.evaluation.final(self, metrics)
         return metrics
-
-    def _episodes(self, metrics: dict[str, float]) -> None:
-        self.window.extend(self.ppo.episodes)
-        self.episodes += len(self.ppo.episodes)
-        metrics["episodes"] = self.episodes
-        if self.window:
-            returns = np.array([episode.return_ for episode in self.window])
-            metrics["return_mean"], metrics["return_std"] = float(returns.mean()), float(returns.std())
-            metrics["length_mean"] = float(np.mean([episode.length for episode in self.window]))
-            successes = [episode.success for episode in self.window if episode.success is not None]
-            if successes:
-                metrics["success_rate"] = float(np.mean(successes))
-            for name in self.experiment.env.info:
-                values = [episode.info[name] for episode in self.window if name in episode.info]
-                if values:
-                    metrics[f"info/{name}"] = float(np.mean(values))
 
     def _record(self, metrics: dict[str, float]) -> None:
         with self.timer.phase("log"):
@@ -256,8 +230,7 @@ class Training:
     def _result(self, status: str) -> Result:
         name = str(self.run.path)
         lines = [f"run: {name}"]
-        returns = [episode.return_ for episode in self.window]
-        mean = float(np.mean(returns)) if returns else None
+        mean = self.episodes.return_mean
         if status == "stopped":
             lines.append(f"stopped at step {self.step}; go on with: proximo resume {name}")
         elif self.last_eval:
@@ -311,52 +284,6 @@ class Training:
         self.console.close()
         self.run.close()
 
-    def state_dict(self) -> dict[str, Any]:
-        """The window of finished episodes and counters."""
-        return {"window": [asdict(episode) for episode in self.window], "episodes": self.episodes}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        self.window.extend(Episode(**episode) for episode in state["window"])
-        self.episodes = int(state["episodes"])
-
-
-class Randomness:
-    """The global generators, for the user's own modules and environments; Proximo's own draws are keyed."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """PyTorch's (CPU and CUDA), NumPy's and Python's generators."""
-        version, internal, gauss = random.getstate()
-        _, keys, pos, has_gauss, cached = np.random.get_state(legacy=True)
-        return {
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "python": [version, list(internal), gauss],
-            "numpy": {"keys": [int(k) for k in keys], "at": [int(pos), int(has_gauss), float(cached)]},
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        torch.set_rng_state(state["torch"])
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda"])
-        version, internal, gauss = state["python"]
-        random.setstate((version, tuple(internal), gauss))
-        pos, has_gauss, cached = state["numpy"]["at"]
-        keys = np.array(state["numpy"]["keys"], dtype=np.uint32)
-        np.random.set_state(("MT19937", keys, int(pos), int(has_gauss), cached))
-
-
-@contextmanager
-def preserved_randomness() -> Iterator[None]:
-    """Leave the global generators as they were: evaluation must not change what training draws."""
-    randomness = Randomness()
-    state = randomness.state_dict()
-    try:
-        yield
-    finally:
-        randomness.load_state_dict(state)
-
 
 def _max_entropy(space: spaces.Space[Any]) -> float:
     """Entropy of the uniform policy in nats; 0 where the actions are continuous and there is no maximum."""
@@ -376,16 +303,3 @@ def _custom_hooks(experiment: Experiment) -> list[Any]:
         hook.name = name
         made.append(hook)
     return made
-
-
-def columns(experiment: Experiment) -> Sequence[str]:
-    """The columns of `progress.csv`, known before the first row."""
-    names = [*COLUMNS]
-    for stream in experiment.streams:
-        names += [f"{stream}/{name}" for name in ("explained_variance", "value_mean", "reward_mean")]
-        names.append(f"value_loss/{stream}")
-    names += [f"{name}_loss" for name in experiment.losses]
-    names += [f"info/{name}" for name in experiment.env.info]
-    if experiment.eval.num_evals:
-        names += [f"eval/{name}" for name in ("return_mean", "return_low", "return_high", "length_mean")]
-    return [*names, *(f"time/{name}" for name in PHASES)]

@@ -50,7 +50,9 @@ def test_identity():
 
 
 def test_continuous_identity():
-    _, _, value = learn("ContinuousIdentity", 16_000, policy={"head": {"type": "gaussian", "log_std_init": -1}})
+    _, _, value = learn(
+        "ContinuousIdentity", 16_000, policy={"head": {"type": "gaussian", "log_std_init": -1}}
+    )
     assert value > -0.5
 
 
@@ -104,7 +106,7 @@ def test_two_streams_each_learn_their_own_value():
 
     streams = {"extra": {"gamma": 0.5, "gae_lambda": 0.9, "normalize_reward": False, "episodic": False}}
     rewards = {"curious": {"type": "env", "stream": "extra"}}
-    built, metrics, value = learn("Identity", 10_000, streams=streams, rewards=rewards, change=change)
+    _built, metrics, value = learn("Identity", 10_000, streams=streams, rewards=rewards, change=change)
     assert value == 16.0
     assert metrics["value_mean"] == pytest.approx(0.0, abs=0.05)
     # 0.5 a step, discount 0.5, running on over episode ends: a value of 1.

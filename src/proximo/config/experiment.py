@@ -7,39 +7,92 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-CONFIG_VERSION = 1
+from proximo.config.base import Count, Custom, Fraction, Node, NonNegative, Positive, Widths, tag_of
+from proximo.config.policy import (
+    AutoEncoder,
+    AutoHead,
+    EncoderConfig,
+    FlatEncoder,
+    GaussianHead,
+    GruMemory,
+    GsdeHead,
+    HeadConfig,
+    ImpalaCnnEncoder,
+    LstmMemory,
+    MemoryConfig,
+    MlpEncoder,
+    NatureCnnEncoder,
+    NoMemory,
+    PolicyConfig,
+    ResnetMlpEncoder,
+    SquashedGaussianHead,
+)
+from proximo.config.ppo import PpoConfig
+from proximo.config.running import (
+    CheckpointConfig,
+    EvalConfig,
+    StopConfig,
+    TensorboardTracker,
+    TrackerConfig,
+    TrackioTracker,
+    VideoConfig,
+    WandbTracker,
+)
+
+__all__ = [
+    "BUILT_IN_LOSSES",
+    "CONFIG_VERSION",
+    "TASK_STREAM",
+    "AutoEncoder",
+    "AutoHead",
+    "CheckpointConfig",
+    "CloningLoss",
+    "Count",
+    "Custom",
+    "CustomLoss",
+    "CustomReward",
+    "EncoderConfig",
+    "EnvConfig",
+    "EnvReward",
+    "EvalConfig",
+    "Experiment",
+    "FlatEncoder",
+    "Fraction",
+    "GaussianHead",
+    "GruMemory",
+    "GsdeHead",
+    "HeadConfig",
+    "ImpalaCnnEncoder",
+    "LossConfig",
+    "LstmMemory",
+    "MemoryConfig",
+    "MlpEncoder",
+    "NatureCnnEncoder",
+    "NoMemory",
+    "Node",
+    "NonNegative",
+    "PolicyConfig",
+    "Positive",
+    "PpoConfig",
+    "ResnetMlpEncoder",
+    "RewardConfig",
+    "SquashedGaussianHead",
+    "StopConfig",
+    "StreamConfig",
+    "TensorboardTracker",
+    "TrackerConfig",
+    "TrackioTracker",
+    "VideoConfig",
+    "WandbTracker",
+    "Widths",
+    "Wrapper",
+]
+
+CONFIG_VERSION: Literal[1] = 1
 TASK_STREAM = "task"
 BUILT_IN_LOSSES = ("policy", "value", "entropy")
-
-Count = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
-Widths = tuple[Count, ...]
-
-
-class Node(BaseModel):
-    """Base of every part of the tree: frozen, no unknown keys, docstrings as descriptions."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
-    )
-
-
-class Custom(Node):
-    """A class of your own, named as `module:Class` or `file.py:Class`."""
-
-    type: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_][A-Za-z0-9_.]*$")]
-    """`module:Class` (importable) or `path/to/file.py:Class` (relative to the working directory)."""
-    kwargs: dict[str, Any] = {}
-    """Keyword arguments for its constructor, checked against its signature."""
-
-
-def _tag(value: Any) -> str:
-    name = value.get("type", "") if isinstance(value, dict) else getattr(value, "type", "")
-    return "custom" if ":" in str(name) else str(name)
 
 
 class Wrapper(Node):
@@ -72,221 +125,6 @@ class EnvConfig(Node):
     """Numbers of the `info` dictionary to log by name, averaged over finished episodes."""
     success_key: str = "is_success"
     """`info` key that tells whether an episode succeeded; ignored where absent."""
-
-
-class AutoEncoder(Node):
-    """Chosen by the observation: NatureCNN for images, flat numbers for the rest, one encoder per Dict key."""
-
-    type: Literal["auto"] = "auto"
-
-
-class FlatEncoder(Node):
-    """No network: the observation flattened to a vector (discrete values one-hot)."""
-
-    type: Literal["flat"] = "flat"
-
-
-class MlpEncoder(Node):
-    """A plain multilayer perceptron in front of the heads' own layers."""
-
-    type: Literal["mlp"] = "mlp"
-    hidden_sizes: Widths = (64, 64)
-    """Width of each layer."""
-    activation: str = "Tanh"
-    """Name of any `torch.nn` activation."""
-
-
-class ResnetMlpEncoder(Node):
-    """Residual MLP: Linear, two residual blocks of two layers, Linear; (n+1)F + 5(F+1)F parameters."""
-
-    type: Literal["resnet_mlp"] = "resnet_mlp"
-    features_dim: Count = 128
-    """Width F of every layer."""
-
-
-class NatureCnnEncoder(Node):
-    """The three-layer convolutional network of Mnih et al. 2015."""
-
-    type: Literal["nature_cnn"] = "nature_cnn"
-    features_dim: Count = 512
-    """Width of the last layer."""
-
-
-class ImpalaCnnEncoder(Node):
-    """The residual convolutional network of Espeholt et al. 2018."""
-
-    type: Literal["impala_cnn"] = "impala_cnn"
-    features_dim: Count = 256
-    """Width of the last layer."""
-    channels: Widths = (16, 32, 32)
-    """Channels of each residual section."""
-
-
-EncoderConfig = Annotated[
-    Annotated[AutoEncoder, Tag("auto")]
-    | Annotated[FlatEncoder, Tag("flat")]
-    | Annotated[MlpEncoder, Tag("mlp")]
-    | Annotated[ResnetMlpEncoder, Tag("resnet_mlp")]
-    | Annotated[NatureCnnEncoder, Tag("nature_cnn")]
-    | Annotated[ImpalaCnnEncoder, Tag("impala_cnn")]
-    | Annotated[Custom, Tag("custom")],
-    Discriminator(_tag),
-]
-
-
-class NoMemory(Node):
-    """Feed-forward: the policy sees the current observation only."""
-
-    type: Literal["none"] = "none"
-
-
-class GruMemory(Node):
-    """A gated recurrent unit between encoder and heads."""
-
-    type: Literal["gru"] = "gru"
-    size: Count = 128
-    """Width of the hidden state."""
-
-
-class LstmMemory(Node):
-    """A long short-term memory between encoder and heads."""
-
-    type: Literal["lstm"] = "lstm"
-    size: Count = 128
-    """Width of the hidden state."""
-
-
-MemoryConfig = Annotated[NoMemory | GruMemory | LstmMemory, Field(discriminator="type")]
-
-
-class AutoHead(Node):
-    """Chosen by the action space: categorical (masked where there is a mask), Gaussian, multi-discrete or binary."""
-
-    type: Literal["auto"] = "auto"
-
-
-class GaussianHead(Node):
-    """Diagonal Gaussian; the environment receives the action clipped to its bounds."""
-
-    type: Literal["gaussian"] = "gaussian"
-    log_std_init: float = 0.0
-    """Initial logarithm of the standard deviation."""
-    state_dependent_std: bool = False
-    """Compute the deviation from the observation instead of learning one number per dimension."""
-
-
-class SquashedGaussianHead(Node):
-    """Diagonal Gaussian through tanh, rescaled to the action bounds."""
-
-    type: Literal["squashed_gaussian"] = "squashed_gaussian"
-    log_std_init: float = 0.0
-    """Initial logarithm of the standard deviation before the tanh."""
-    state_dependent_std: bool = False
-    """Compute the deviation from the observation."""
-
-
-class GsdeHead(Node):
-    """Generalised state-dependent exploration (Raffin et al. 2021): smooth noise, held for several steps."""
-
-    type: Literal["gsde"] = "gsde"
-    log_std_init: float = -2.0
-    """Initial logarithm of the exploration matrix' deviation."""
-    sample_freq: Count = 4
-    """Draw a new exploration matrix every this many steps (it must divide `ppo.num_steps`)."""
-    full_std: bool = True
-    """One deviation per feature and action dimension, else one per feature."""
-
-
-HeadConfig = Annotated[
-    AutoHead | GaussianHead | SquashedGaussianHead | GsdeHead, Field(discriminator="type")
-]
-
-
-class PolicyConfig(Node):
-    """The actor-critic: encoder, memory, layers, head."""
-
-    hidden_sizes: Widths = (64, 64)
-    """Layers of the actor after encoder and memory; may be empty."""
-    value_hidden_sizes: Widths | None = None
-    """Layers of the critic; default: as `hidden_sizes`."""
-    activation: str = "Tanh"
-    """Name of any `torch.nn` activation."""
-    encoder: EncoderConfig = AutoEncoder()
-    """What turns the observation into features."""
-    encoders: dict[str, EncoderConfig] = {}
-    """For Dict observations: an encoder for single keys (the others are chosen automatically)."""
-    share_encoder: bool = False
-    """One encoder and memory for actor and critic, instead of one each."""
-    memory: MemoryConfig = NoMemory()
-    """Recurrent memory between encoder and layers."""
-    head: HeadConfig = AutoHead()
-    """The action distribution."""
-    ortho_init: bool = True
-    """Orthogonal initialisation (gain √2 inside, 0.01 for the actor's last layer, 1 for the critic's)."""
-    normalize_obs: bool = True
-    """Scale unbounded float observations to mean 0 and deviation 1 by running statistics (never images, masks or discrete values)."""
-    obs_clip: Positive = 10.0
-    """Normalised observations are clipped to ± this many deviations."""
-
-
-class PpoConfig(Node):
-    """The algorithm: rollout length, optimisation, the task stream and the three built-in losses."""
-
-    total_steps: Count = 500_000
-    """Environment steps of the whole training; rounded up to whole rollouts."""
-    num_steps: Count = 256
-    """Steps of each environment per rollout."""
-    epochs: Count = 10
-    """Passes over a rollout per update."""
-    minibatch_size: Count = 64
-    """Rows per optimiser step (whole sequences for memory policies)."""
-    sequence_length: Count | None = None
-    """Memory policies: steps of back-propagation through time; must divide `num_steps` (default: all of it)."""
-    learning_rate: Positive = 3e-4
-    """Step size of Adam at the start."""
-    lr_schedule: Literal["constant", "linear", "cosine", "adaptive"] = "constant"
-    """How the learning rate moves: linear and cosine fall to 0 at `total_steps`; adaptive follows `desired_kl`."""
-    desired_kl: Positive = 0.01
-    """Adaptive schedule: above twice this KL the rate falls by 1.5, below half of it the rate rises by 1.5."""
-    gamma: Fraction = 0.99
-    """Discount of the task stream."""
-    gae_lambda: Fraction = 0.95
-    """Bias–variance trade-off of the advantage estimate of the task stream."""
-    clip: Positive = 0.2
-    """The probability ratio counts only within 1 ± this."""
-    clip_schedule: Literal["constant", "linear"] = "constant"
-    """Linear: the clip range falls to 0 at `total_steps`."""
-    value_clip: Positive | None = None
-    """Also clip the value function's change to ± this (default: off)."""
-    entropy_coef: NonNegative = 0.0
-    """Weight of the entropy bonus."""
-    value_coef: NonNegative = 0.5
-    """Weight of the value loss (mean squared error, without ½)."""
-    max_grad_norm: Positive = 0.5
-    """The gradient's norm over all parameters is clipped to this."""
-    target_kl: Positive | None = None
-    """Stop the update when the approximate KL of a minibatch exceeds 1.5 times this (default: never)."""
-    normalize_advantage: Literal["minibatch", "rollout", "none"] = "minibatch"
-    """Over which rows advantages are centred and scaled to deviation 1."""
-    normalize_reward: bool = True
-    """Divide the task stream's reward by the running deviation of its discounted return."""
-    reward_clip: Positive = 10.0
-    """Scaled rewards are clipped to ± this."""
-    adam_eps: Positive = 1e-5
-    """Adam's epsilon."""
-    weight_decay: NonNegative = 0.0
-    """Decoupled weight decay (AdamW)."""
-    prime_steps: Annotated[int, Field(ge=0)] = 256
-    """Random steps before training from which the observation statistics are set (counted as steps; 0: none)."""
-    entropy_alarm: Fraction = 0.05
-    """Warn when a discrete policy's entropy falls below this fraction of its maximum (0: never)."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> PpoConfig:
-        length = self.sequence_length
-        if length is not None and self.num_steps % length:
-            raise ValueError(f"ppo.sequence_length={length} must divide ppo.num_steps={self.num_steps}")
-        return self
 
 
 class StreamConfig(Node):
@@ -324,7 +162,7 @@ class CustomReward(Custom):
 
 
 RewardConfig = Annotated[
-    Annotated[EnvReward, Tag("env")] | Annotated[CustomReward, Tag("custom")], Discriminator(_tag)
+    Annotated[EnvReward, Tag("env")] | Annotated[CustomReward, Tag("custom")], Discriminator(tag_of)
 ]
 
 
@@ -344,94 +182,7 @@ class CustomLoss(Custom):
 
 
 LossConfig = Annotated[
-    Annotated[CloningLoss, Tag("cloning")] | Annotated[CustomLoss, Tag("custom")], Discriminator(_tag)
-]
-
-
-class EvalConfig(Node):
-    """Evaluation: on environments of its own, with a fixed list of seeds."""
-
-    num_evals: Annotated[int, Field(ge=0)] = 10
-    """Evaluations during training, evenly spaced, the last at the end; 0: none."""
-    episodes: Count = 10
-    """Episodes per evaluation; episode i always uses the same seed."""
-    seed: Annotated[int, Field(ge=0)] = 1_000_003
-    """Start of the seed list; never used for training."""
-    mode: Literal["deterministic", "stochastic", "both"] = "deterministic"
-    """Act by the distribution's mode, by sampling, or measure both (the first is then the headline)."""
-    random_episodes: Count = 20
-    """Episodes of the random policy that the verdict compares with (measured once per environment)."""
-
-
-class CheckpointConfig(Node):
-    """When checkpoints are written and how many are kept."""
-
-    every: Count | None = None
-    """Environment steps between checkpoints (default: a tenth of the run)."""
-    keep: Count = 3
-    """How many of the newest to keep, besides the best one."""
-
-
-class StopConfig(Node):
-    """Stop before `ppo.total_steps`."""
-
-    return_mean: float | None = None
-    """Stop when the mean return of an evaluation (or, without evaluations, of the last 100 episodes) reaches this."""
-    minutes: Positive | None = None
-    """Stop after this much wall time (counted over resumes)."""
-
-
-class VideoConfig(Node):
-    """Videos of the agent, recorded on an environment of their own."""
-
-    every: Count | None = None
-    """Environment steps between videos (default: none)."""
-    length: Count = 500
-    """Frames of a video."""
-    after_eval: bool = False
-    """Record one after each evaluation."""
-    fps: Annotated[int, Field(ge=0)] = 0
-    """Frames per second; 0: what the environment declares."""
-
-
-class TensorboardTracker(Node):
-    """TensorBoard event files in the run's folder."""
-
-    type: Literal["tensorboard"] = "tensorboard"
-
-
-class WandbTracker(Node):
-    """Weights & Biases."""
-
-    type: Literal["wandb"] = "wandb"
-    project: str = "proximo"
-    """Project name."""
-    group: str | None = None
-    """Group of the run."""
-    mode: Literal["online", "offline", "auto"] = "auto"
-    """`auto`: online when a login is found, otherwise offline (printed)."""
-    sync_tensorboard: bool = False
-    """Also upload what TensorBoard writes."""
-    monitor_gym: bool = True
-    """Upload the videos."""
-    save_model: bool = True
-    """Upload the final checkpoint, so that the run can be downloaded and played."""
-
-
-class TrackioTracker(Node):
-    """trackio: a local dashboard (SQLite)."""
-
-    type: Literal["trackio"] = "trackio"
-    project: str = "proximo"
-    """Project name."""
-
-
-TrackerConfig = Annotated[
-    Annotated[TensorboardTracker, Tag("tensorboard")]
-    | Annotated[WandbTracker, Tag("wandb")]
-    | Annotated[TrackioTracker, Tag("trackio")]
-    | Annotated[Custom, Tag("custom")],
-    Discriminator(_tag),
+    Annotated[CloningLoss, Tag("cloning")] | Annotated[CustomLoss, Tag("custom")], Discriminator(tag_of)
 ]
 
 

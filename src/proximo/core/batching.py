@@ -97,9 +97,7 @@ class _Shuffled:
         joined: Fields = {}
         for name in names:
             entries = [_entry(piece, name) for piece in pieces]
-            joined[name] = (
-                entries[0] if len(entries) == 1 else torch.cat(entries, dim=_axis(name, pieces[0]))
-            )
+            joined[name] = entries[0] if len(entries) == 1 else torch.cat(entries, dim=_axis(name, pieces[0]))
         fresh = None
         if mixed:
             shape = [piece.fields["advantage"].shape for piece in pieces]
@@ -166,7 +164,7 @@ class SequenceBatches(_Shuffled):
 
     def _cut(self, entry: Tensor) -> Tensor:
         # [T, N, ...] -> [S, L, N, ...] -> [L, S·N, ...]
-        pieces = entry.unflatten(0, (-1, self.length)).transpose(0, 1)
+        pieces = entry.reshape(-1, self.length, *entry.shape[1:]).transpose(0, 1)
         return pieces.flatten(1, 2)
 
 

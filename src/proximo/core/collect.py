@@ -184,9 +184,7 @@ class Collector:
             sequence_length=self.sequence_length,
             stats=policy.snapshot(),
             aux={
-                name.removeprefix("aux/"): entry
-                for name, entry in buffers.items()
-                if name.startswith("aux/")
+                name.removeprefix("aux/"): entry for name, entry in buffers.items() if name.startswith("aux/")
             },
             info={name: torch.stack(entries).cpu() for name, entries in infos.items()},
         )

@@ -50,7 +50,10 @@ class EpisodeCounter:
 
     def state_dict(self) -> dict[str, Any]:
         """The running sums."""
-        return {"return": torch.from_numpy(self.return_.copy()), "length": torch.from_numpy(self.length.copy())}
+        return {
+            "return": torch.from_numpy(self.return_.copy()),
+            "length": torch.from_numpy(self.length.copy()),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""

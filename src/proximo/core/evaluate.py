@@ -135,4 +135,6 @@ def explained_variance(value: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     value, target = value[valid], target[valid]
     variance = target.var(correction=0)
     unexplained = (target - value).var(correction=0)
-    return torch.where(variance > 0, 1.0 - unexplained / variance.clamp_min(1e-12), torch.zeros_like(variance))
+    return torch.where(
+        variance > 0, 1.0 - unexplained / variance.clamp_min(1e-12), torch.zeros_like(variance)
+    )

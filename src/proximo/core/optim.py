@@ -61,7 +61,7 @@ class Optimizer:
         self.adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=True)
-        self.adam.step()
+        self.adam.step()  # type: ignore[no-untyped-call]
         return norm.detach()
 
     def _set(self, rate: float) -> None:

@@ -77,7 +77,9 @@ class DemoSource:
         self.c_bar = c_bar
         self.num_steps = min(num_steps, dataset.action.shape[0])
         if sequence_length is not None and self.num_steps % sequence_length:
-            raise UserError(f"sources.{name}: {self.num_steps} recorded steps do not fill a sequence of {num_steps}")
+            raise UserError(
+                f"sources.{name}: {self.num_steps} recorded steps do not fill a sequence of {num_steps}"
+            )
         self.num_envs = num_envs
         self.sequence_length = sequence_length or self.num_steps
         self.key = rng.stream_key(seed, f"demos/{name}")

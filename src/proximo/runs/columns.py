@@ -1,0 +1,79 @@
+"""The columns of `progress.csv`, and the statistics of finished episodes among them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from proximo.config.experiment import Experiment
+from proximo.core.timer import PHASES
+from proximo.core.types import Episode
+
+WINDOW = 100
+"""`return_mean` is over this many latest episodes."""
+
+COLUMNS = (
+    *("step", "update", "return_mean", "return_std", "length_mean", "success_rate", "episodes"),
+    *("steps_per_second", "policy_loss", "value_loss", "entropy_loss", "loss", "entropy", "entropy_fraction"),
+    *("kl", "clip_fraction", "explained_variance", "value_mean", "reward_mean", "grad_norm", "learning_rate"),
+    *("epochs", "kl_stop"),
+)
+
+
+class EpisodeWindow:
+    """The latest finished training episodes, in raw reward."""
+
+    def __init__(self, info: Sequence[str]) -> None:
+        """`info`: names of the `info` values to average."""
+        self.info = tuple(info)
+        self.window: deque[Episode] = deque(maxlen=WINDOW)
+        self.count = 0
+
+    @property
+    def return_mean(self) -> float | None:
+        """Mean return of the window; None before the first episode ended."""
+        return float(np.mean([episode.return_ for episode in self.window])) if self.window else None
+
+    def take(self, episodes: Sequence[Episode]) -> dict[str, float]:
+        """Take in what an update finished; returns the metrics, without those that do not exist yet."""
+        self.window.extend(episodes)
+        self.count += len(episodes)
+        metrics: dict[str, float] = {"episodes": self.count}
+        if self.window:
+            returns = np.array([episode.return_ for episode in self.window])
+            metrics["return_mean"], metrics["return_std"] = float(returns.mean()), float(returns.std())
+            metrics["length_mean"] = float(np.mean([episode.length for episode in self.window]))
+        successes = [episode.success for episode in self.window if episode.success is not None]
+        if successes:
+            metrics["success_rate"] = float(np.mean(successes))
+        for name in self.info:
+            values = [episode.info[name] for episode in self.window if name in episode.info]
+            if values:
+                metrics[f"info/{name}"] = float(np.mean(values))
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """The window and the counter."""
+        return {"window": [asdict(episode) for episode in self.window], "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.window.extend(Episode(**episode) for episode in state["window"])
+        self.count = int(state["count"])
+
+
+def columns(experiment: Experiment) -> Sequence[str]:
+    """The columns of `progress.csv`, known before the first row."""
+    names = [*COLUMNS]
+    for stream in experiment.streams:
+        names += [f"{stream}/{name}" for name in ("explained_variance", "value_mean", "reward_mean")]
+        names.append(f"value_loss/{stream}")
+    names += [f"{name}_loss" for name in experiment.losses]
+    names += [f"info/{name}" for name in experiment.env.info]
+    if experiment.eval.num_evals:
+        names += [f"eval/{name}" for name in ("return_mean", "return_low", "return_high", "length_mean")]
+    return [*names, *(f"time/{name}" for name in PHASES)]
