@@ -23,7 +23,14 @@ def experiment(tmp_path, env, policy=None, ppo=None, **rest):
     return Experiment(
         env={"id": env, "num_envs": 3, **rest.pop("env", {})},
         policy={"hidden_sizes": (16,), **(policy or {})},
-        ppo={"num_steps": 32, "minibatch_size": 32, "epochs": 2, "total_steps": 960, "prime_steps": 30, **(ppo or {})},
+        ppo={
+            "num_steps": 32,
+            "minibatch_size": 32,
+            "epochs": 2,
+            "total_steps": 960,
+            "prime_steps": 30,
+            **(ppo or {}),
+        },
         checkpoint={"every": 96, "keep": 50},
         eval={"num_evals": 2, "episodes": 2, "random_episodes": 2},
         runs_dir=str(tmp_path / "runs"),
@@ -68,7 +75,8 @@ def assert_same(a, b):
 def rows(run):
     with (run / "progress.csv").open() as file:
         return [
-            {key: cell for key, cell in row.items() if not key.startswith(CLOCKED)} for row in csv.DictReader(file)
+            {key: cell for key, cell in row.items() if not key.startswith(CLOCKED)}
+            for row in csv.DictReader(file)
         ]
 
 

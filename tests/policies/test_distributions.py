@@ -146,6 +146,15 @@ def test_squashed_entropy_estimate_is_within_a_hundredth(mean: float, scale: flo
     assert abs(ours.item() - exact.item()) < 0.01
 
 
+def test_looking_at_an_entropy_in_inference_mode_does_not_spoil_training() -> None:
+    mean = torch.zeros(2, 1, dtype=torch.float64)
+    with torch.inference_mode():
+        SquashedGaussian(mean, mean[0]).entropy()
+    mean.requires_grad_()
+    SquashedGaussian(mean, torch.zeros(1, dtype=torch.float64)).entropy().sum().backward()
+    assert mean.grad is not None
+
+
 def test_squashed_agrees_with_torch() -> None:
     mean, log_std = torch.randn(50, 3) * 0.5, torch.randn(3) * 0.3
     ours = SquashedGaussian(mean, log_std)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 ADAPTIVE_RANGE = (1e-5, 1e-2)
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "linear": lambda progress: 1.0 - progress,
+    "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * progress)),
+}
+"""Factor of the learning rate by progress in [0, 1]; `adaptive` has none."""
 
 
 class Optimizer:
@@ -40,11 +47,7 @@ class Optimizer:
 
     def at(self, progress: float) -> None:
         """Set the scheduled rate for `progress` in [0, 1] of the training; adaptive keeps its own."""
-        factor = {
-            "constant": lambda p: 1.0,
-            "linear": lambda p: 1.0 - p,
-            "cosine": lambda p: 0.5 * (1.0 + math.cos(math.pi * p)),
-        }.get(self.schedule)
+        factor = SCHEDULES.get(self.schedule)
         if factor is not None:
             self._set(self.base_rate * factor(min(max(progress, 0.0), 1.0)))
 
@@ -61,7 +64,7 @@ class Optimizer:
         self.adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=True)
-        self.adam.step()  # type: ignore[no-untyped-call]
+        self.adam.step()
         return norm.detach()
 
     def _set(self, rate: float) -> None:

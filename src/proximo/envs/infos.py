@@ -28,28 +28,24 @@ class InfoReader:
         if reports_episodes:
             names.update({name: name for name in EPISODE})
         self.names = tuple(names.items())
+        """Pairs of `info` key and the name its numbers go by."""
         self._num_envs, self._device = num_envs, device
         nothing = torch.full((num_envs,), float("nan"), device=device)
         self._blank: dict[str, Tensor] = dict.fromkeys(names.values(), nothing)
         self._cells: dict[str, Array] = {}
 
-    @property
-    def wanted(self) -> bool:
-        """Whether anything is to be read at all."""
-        return bool(self.names)
-
     def read(self, index: int, info: dict[str, Any]) -> None:
         """Pick the named numbers from one environment's `info`."""
         for key, name in self.names:
             if key in info:
-                self.cell(name)[index] = number(info[key], key)
+                self.put(name, index, info[key], key)
 
-    def cell(self, name: str) -> Array:
-        """`[N]` values of this step under `name`, NaN until written."""
+    def put(self, name: str, index: int, value: Any, key: str) -> None:
+        """Set one environment's number `name` of this step, found under `key`."""
         cell = self._cells.get(name)
         if cell is None:
             cell = self._cells[name] = np.full(self._num_envs, np.nan, np.float32)
-        return cell
+        cell[index] = number(value, key)
 
     def take(self) -> dict[str, Tensor]:
         """The step's numbers by name, always the same names; begins the next step."""

@@ -10,7 +10,8 @@ import torch
 from proximo.config.experiment import EnvConfig
 from proximo.core.types import VecEnv
 from proximo.envs.gym import SyncEnv
-from proximo.envs.single import make_single
+from proximo.envs.single import make_single, make_vector, only_vector
+from proximo.envs.vector import GymVectorEnv
 from proximo.errors import UserError
 
 
@@ -37,7 +38,13 @@ def make_sync(request: Request) -> VecEnv:
     return SyncEnv(envs, request.config, request.device, request.first_env)
 
 
-BACKENDS: dict[str, Callable[[Request], VecEnv]] = {"sync": make_sync}
+def make_gym_vector(request: Request) -> VecEnv:
+    """The environment's own vectorised implementation (its vector entry point, or a `VectorEnv` class)."""
+    env = make_vector(request.config, request.num_envs, request.render_mode)
+    return GymVectorEnv(env, request.config, request.device, request.first_env)
+
+
+BACKENDS: dict[str, Callable[[Request], VecEnv]] = {"sync": make_sync, "vector": make_gym_vector}
 """Ways to step the copies, by name; `auto` chooses one of them."""
 
 
@@ -47,6 +54,8 @@ def choose_backend(config: EnvConfig) -> tuple[str, str]:
         if config.backend not in BACKENDS:
             raise UserError(f"env.backend: {config.backend!r} is none of {', '.join(['auto', *BACKENDS])}")
         return config.backend, "asked for"
+    if only_vector(config.id):
+        return "vector", "the environment exists only in vectorised form"
     return "sync", "one process is fastest for cheap environments, and it can resume any of them"
 
 

@@ -19,6 +19,7 @@ import gymnasium.wrappers
 from gymnasium import error as gym_error
 from gymnasium.envs.registration import EnvSpec as Registered
 from gymnasium.envs.registration import load_env_creator, parse_env_id
+from gymnasium.vector import VectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from proximo.config.experiment import EnvConfig, Wrapper
@@ -94,6 +95,37 @@ def make_single(config: EnvConfig, *, render_mode: str | None = None, training: 
     return env
 
 
+def only_vector(env_id: str) -> bool:
+    """Whether the id or class exists only as a vector environment."""
+    target = find(env_id)
+    if isinstance(target, str):
+        return registered(target).entry_point is None
+    return issubclass(target, VectorEnv)
+
+
+def make_vector(config: EnvConfig, num_envs: int, render_mode: str | None) -> Any:
+    """The environment's own vector implementation; `UserError` where it has none or an option does not apply."""
+    target, kwargs = find(config.id), dict(config.kwargs)
+    if config.wrappers:
+        raise UserError("env.wrappers apply to single environments; use env.backend=sync")
+    if render_mode is not None:
+        kwargs["render_mode"] = render_mode
+    if not isinstance(target, str):
+        if not issubclass(target, VectorEnv):
+            raise UserError(f"env.backend=vector: {config.id} is not a gymnasium.vector.VectorEnv; use sync")
+        if config.max_episode_steps is not None:
+            raise UserError(f"env.max_episode_steps: {config.id} limits its own episodes; leave it out")
+        return build(target, {"num_envs": num_envs, **kwargs}, where="env")
+    spec = registered(target)
+    _check_extra(config.id, str(spec.entry_point))
+    if spec.vector_entry_point is None:
+        raise UserError(f"env.backend=vector: {config.id} has no vectorised implementation; use sync")
+    if config.max_episode_steps is not None:
+        kwargs["max_episode_steps"] = config.max_episode_steps
+    with _explained(config.id):
+        return gym.make_vec(spec.id, num_envs=num_envs, vectorization_mode="vector_entry_point", **kwargs)
+
+
 def _make_registered(
     env_id: str, config: EnvConfig, render_mode: str | None, training: bool
 ) -> tuple[GymEnv, bool]:
@@ -111,7 +143,8 @@ def _make_registered(
         _check_kwargs(spec, kwargs)
     if render_mode is not None:
         kwargs["render_mode"] = render_mode
-    env = _gym_make(spec.id, config.id, limit, kwargs)
+    with _explained(config.id):
+        env: GymEnv = gym.make(spec.id, max_episode_steps=limit, disable_env_checker=True, **kwargs)
     if entry.startswith("gymnasium.envs.box2d"):
         env = FreshWorld(env)
     if game:
@@ -122,12 +155,14 @@ def _make_registered(
     return env, game
 
 
-def _gym_make(env_id: str, shown: str, limit: int | None, kwargs: dict[str, Any]) -> GymEnv:
+@contextmanager
+def _explained(shown: str) -> Iterator[None]:
+    """Turn whatever making `shown` raises into one line."""
     try:
         with warnings.catch_warnings(), _quiet_mujoco():
             # Older versions (-v4) are asked for on purpose.
             warnings.filterwarnings("ignore", message=r".*is out of date.*")
-            return gym.make(env_id, max_episode_steps=limit, disable_env_checker=True, **kwargs)
+            yield
     except gym_error.DependencyNotInstalled as error:
         raise UserError(f"{shown} needs a package that is missing: {_line(error)}") from error
     except ProximoError:

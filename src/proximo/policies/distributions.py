@@ -6,6 +6,7 @@ over action dimensions. `sample` turns given random numbers into an action: a pu
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -19,7 +20,16 @@ EDGE = 1e-6
 """Squashed actions are pulled this far inside ±1 before their logarithm is taken."""
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 _HALF_LOG_2PI_E = _HALF_LOG_2PI + 0.5
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
+
+
+@functools.cache
+def _quadrature(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    # Kept per device: copying them there in every call would make a GPU wait.
+    nodes, weights = np.polynomial.hermite_e.hermegauss(16)
+    # Nor may a first call inside inference mode make constants that training cannot use.
+    with torch.inference_mode(False):
+        made = [torch.as_tensor(x, dtype=dtype, device=device) for x in (nodes, weights / weights.sum())]
+    return made[0], made[1]
 
 
 def _inverse_cdf(logp: Tensor, uniform: Tensor) -> Tensor:
@@ -224,8 +234,7 @@ class SquashedGaussian:
         There is no closed form. The estimate is deterministic and differentiable; its error is below 0.01 per
         dimension for deviations up to 2.
         """
-        nodes = torch.as_tensor(_NODES, dtype=self.mean.dtype, device=self.mean.device)
-        weights = torch.as_tensor(_WEIGHTS / _WEIGHTS.sum(), dtype=self.mean.dtype, device=self.mean.device)
+        nodes, weights = _quadrature(self.mean.dtype, self.mean.device)
         u = self.mean.unsqueeze(-1) + self.std.unsqueeze(-1) * nodes
         slope = 2.0 * (math.log(2.0) - u - functional.softplus(-2.0 * u))
         return self.normal.entropy() + (slope @ weights).sum(-1)

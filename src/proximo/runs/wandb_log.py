@@ -45,6 +45,8 @@ class WandbLog:
             except wandb.errors.Error as error:
                 self._say(f"W&B cannot be reached ({_first_line(error)}): recording offline")
                 mode = "offline"
+                # W&B still holds the id of the attempt.
+                _id_file(run).unlink()
         if self._session is None:
             self._session = self._open(run, experiment, mode)
         self._session.define_metric("*", step_metric="step")
@@ -88,7 +90,7 @@ class WandbLog:
             return os.environ["WANDB_MODE"]
         if self._config.mode == "offline":
             return "offline"
-        if not logged_in():
+        if not logged_in(self._wandb.setup().settings.base_url):
             self._say("W&B: not logged in (run `wandb login`): recording offline")
             return "offline"
         return "online"
@@ -111,11 +113,11 @@ class WandbLog:
         )
 
 
-def logged_in() -> bool:
-    """Whether a W&B login exists (environment or netrc); looks at nothing but whether there is one."""
+def logged_in(base_url: str) -> bool:
+    """Whether there is a login for the server at `base_url`, in the environment or in netrc."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
+    host = urlparse(base_url).hostname
     named = os.environ.get("NETRC")
     for file in [Path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]:
         try:
@@ -129,12 +131,16 @@ def logged_in() -> bool:
 
 def _id_of(run: Run) -> str:
     # Kept in a file of its own: every resume, offline or online, has to find the same W&B run.
-    file = run.path / "wandb.json"
+    file = _id_file(run)
     if file.exists():
         return str(json.loads(file.read_text(encoding="utf-8"))["id"])
     name = secrets.token_hex(4)
     replace_file(file, json.dumps({"id": name}) + "\n")
     return name
+
+
+def _id_file(run: Run) -> Path:
+    return run.path / "wandb.json"
 
 
 def _first_line(error: Exception) -> str:
