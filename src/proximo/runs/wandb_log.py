@@ -45,8 +45,8 @@ class WandbLog:
             except wandb.errors.Error as error:
                 self._say(f"W&B cannot be reached ({_first_line(error)}): recording offline")
                 mode = "offline"
-                # W&B still holds the id of the attempt.
-                _id_file(run).unlink()
+                # Its service still holds the id of the attempt.
+                wandb.teardown()
         if self._session is None:
             self._session = self._open(run, experiment, mode)
         self._session.define_metric("*", step_metric="step")
@@ -131,16 +131,12 @@ def logged_in(base_url: str) -> bool:
 
 def _id_of(run: Run) -> str:
     # Kept in a file of its own: every resume, offline or online, has to find the same W&B run.
-    file = _id_file(run)
+    file = run.path / "wandb.json"
     if file.exists():
         return str(json.loads(file.read_text(encoding="utf-8"))["id"])
     name = secrets.token_hex(4)
     replace_file(file, json.dumps({"id": name}) + "\n")
     return name
-
-
-def _id_file(run: Run) -> Path:
-    return run.path / "wandb.json"
 
 
 def _first_line(error: Exception) -> str:
