@@ -25,6 +25,7 @@ from proximo.core.types import PLAIN_KEY, Obs
 from proximo.errors import UserError
 from proximo.policies import encoders
 from proximo.policies.encoders import BaseFeaturesExtractor, probe
+from proximo.policies.foreign import base_class_aliases
 from proximo.policies.layers import ORTHOGONAL_GAIN, orthogonal, slot
 from proximo.policies.views import Purpose, View, is_image
 
@@ -52,7 +53,8 @@ def _single(
 
 def _extractor(config: EncoderConfig, space: spaces.Box | spaces.Dict, where: str) -> BaseFeaturesExtractor:
     if isinstance(config, Custom):
-        kind = resolve(config.type, BaseFeaturesExtractor)
+        with base_class_aliases():
+            kind = resolve(config.type, BaseFeaturesExtractor)
         made: BaseFeaturesExtractor = build(kind, config.kwargs, space, where=where)
         probe(made, config.type)
         return made
