@@ -174,6 +174,8 @@ class Training:
                     f"checkpoint {folder} has no state for {name}: it was written by another experiment"
                 )
             part.load_state_dict(states[name])
+        if not hasattr(self.built.env, "load_state_dict"):
+            self.say(f"env.backend: {self.experiment.env.backend} cannot restore episodes; they start afresh")
 
     def begin(self) -> None:
         """Set the observation statistics and the environments of a fresh run."""
