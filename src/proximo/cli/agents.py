@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the commands of this group."""
-    run_help = "the run's folder, a checkpoint inside it, or a beginning of its name"
+    run_help = (
+        "the run's folder, a checkpoint inside it, a beginning of its name, wandb:entity/project/run, "
+        "or a lab YAML with a play section"
+    )
     evaluate = commands.add_parser(
         "eval",
         parents=[common],
@@ -60,11 +63,21 @@ def _count(word: str) -> int:
     return number
 
 
-def _eval(args: argparse.Namespace) -> int:
+def _load(name: str, *, shown: bool = True) -> Agent:
+    """The agent of a run, a W&B run or the lab's YAML file; says which one, unless not `shown`."""
     from proximo.agent import load
+    from proximo.runs.locate import locate
+
+    found = locate(name)
+    if shown and found.line:
+        print(found.line, flush=True)
+    return load(found.path, found.checkpoint)
+
+
+def _eval(args: argparse.Namespace) -> int:
     from proximo.runs.evaluation import evaluate, random_baseline, verdict
 
-    agent = load(args.path)
+    agent = _load(args.path, shown=not args.json)
     config = agent.experiment
     episodes = args.episodes or config.eval.episodes
     seed = config.eval.seed if args.seed is None else args.seed
@@ -88,9 +101,7 @@ def _eval(args: argparse.Namespace) -> int:
 
 
 def _play(args: argparse.Namespace) -> int:
-    from proximo.agent import load
-
-    agent = load(args.path)
+    agent = _load(args.path)
     config = agent.experiment
     seed = config.eval.seed if args.seed is None else args.seed
     if args.video is None:

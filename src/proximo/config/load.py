@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from proximo.config import problems, schema, text
+from proximo.config import dialects, problems, schema, text
+from proximo.config.dialects import Translation
 from proximo.config.experiment import CONFIG_VERSION, Experiment, Node
 from proximo.config.overrides import apply, forget, get, leaves, put
 from proximo.errors import UserError
@@ -32,6 +33,8 @@ class Loaded:
     """Per dotted path that was given: `tuned settings of ID`, the file's name, or `override`."""
     tuned: str | None
     """Id of the environment whose tuned settings were used."""
+    translation: Translation | None = None
+    """How a file in another pipeline's keys was understood."""
 
     def origin(self, path: str) -> str:
         """Where the value at `path` came from; `default` where nobody gave it."""
@@ -61,8 +64,12 @@ def load_traced(
 ) -> Loaded:
     """As `load_experiment`, and says where each value came from."""
     data, origin, tuned = _read(source, untuned)
+    foreign = dialects.translate(data, origin, _folder(source), overrides)
+    if foreign is not None:
+        data, overrides = foreign.data, foreign.items
     data = _migrate(data, origin)
     origins = dict.fromkeys((path for path, _ in leaves(data)), origin)
+    origins |= foreign.origins if foreign is not None else {}
     raw: dict[str, str] = {}
     for item in overrides:
         path, typed = apply(data, item)
@@ -74,7 +81,11 @@ def load_traced(
             f"env.id={raw['env.id']}: name the environment as the first argument instead of {source}"
         )
     file = origin if tuned is None and origin != COMMAND_LINE else ""
-    return Loaded(_validate(data, origins, raw, file), origins, tuned)
+    return Loaded(_validate(data, origins, raw, file), origins, tuned, foreign)
+
+
+def _folder(source: str | Path | Mapping[str, Any]) -> Path:
+    return Path() if isinstance(source, Mapping) else Path(source).expanduser().parent
 
 
 def _read(source: str | Path | Mapping[str, Any], untuned: bool) -> tuple[dict[str, Any], str, str | None]:
