@@ -10,10 +10,27 @@ from gymnasium import spaces
 from torch import Tensor
 
 from proximo.config.experiment import PolicyConfig
-from proximo.core.types import EnvSpec, Obs
+from proximo.core.types import EnvSpec, Obs, Rollout
 from proximo.policies.actor_critic import ActorCritic
 
 VECTOR = spaces.Box(-np.inf, np.inf, (5,))
+T, N = 12, 4
+MIXED = {
+    "camera": spaces.Box(0, 255, (36, 36, 1), np.uint8),
+    "pose.arm": VECTOR,
+    "gear": spaces.Discrete(3),
+}
+ACTIONS: dict[str, tuple[spaces.Space, dict[str, Any]]] = {
+    "categorical": (spaces.Discrete(4), {}),
+    "multi_discrete": (spaces.MultiDiscrete([3, 2, 4]), {}),
+    "multi_binary": (spaces.MultiBinary(3), {}),
+    "gaussian": (spaces.Box(-1, 1, (2,)), {}),
+    "dependent": (spaces.Box(-1, 1, (2,)), {"head": {"type": "gaussian", "state_dependent_std": True}}),
+    "squashed": (spaces.Box(-1, 1, (2,)), {"head": {"type": "squashed_gaussian"}}),
+    "gsde": (spaces.Box(-1, 1, (2,)), {"head": {"type": "gsde"}}),
+}
+MASKS = {"categorical": 4, "multi_discrete": 9, "multi_binary": 3}
+SMALL = {"type": "impala_cnn", "channels": [4], "features_dim": 6}
 
 
 def spec(
@@ -56,3 +73,47 @@ def noise(agent: ActorCritic, *lead: int, seed: int = 0) -> Tensor:
     if agent.noise.kind == "uniform":
         return torch.rand(shape, generator=generator)
     return torch.randn(shape, generator=generator)
+
+
+def rollout(agent: ActorCritic, obs: Obs, fresh: bool = True) -> Rollout:
+    flags = torch.zeros(T, N, dtype=torch.bool)
+    none = torch.zeros(0, dtype=torch.long)
+    return Rollout(
+        source="env",
+        obs=obs,
+        action=torch.zeros(T, N),
+        logp_behavior=torch.zeros(T, N),
+        start=flags,
+        reward=torch.zeros(T, N),
+        terminated=flags,
+        truncated=flags,
+        valid=~flags,
+        final_t=none,
+        final_n=none,
+        final_obs={},
+        last_obs={},
+        last_start=flags[0],
+        state={},
+        sequence_length=T,
+        stats=agent.snapshot(),
+        fresh=fresh,
+    )
+
+
+def build(
+    action: str = "categorical",
+    obs: dict[str, spaces.Space] | None = None,
+    masked: bool = False,
+    **config: Any,
+) -> tuple[ActorCritic, EnvSpec]:
+    space, extra = ACTIONS[action]
+    shown = dict(obs or {"obs": VECTOR})
+    if masked:
+        shown["allowed"] = spaces.MultiBinary(MASKS[action])
+    env = spec(space, shown, "allowed" if masked else None)
+    agent = policy(env, **{**extra, **config})
+    with torch.no_grad():
+        # Away from the near-uniform start, so that a wrong input shows in the output.
+        for parameter in agent.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.15)
+    return agent, env

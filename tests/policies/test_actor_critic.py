@@ -2,54 +2,14 @@
 
 import copy
 import itertools
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from building import VECTOR, draw, noise, policy, spec
+from building import ACTIONS, MASKS, MIXED, SMALL, VECTOR, N, T, build, draw, noise, policy, rollout, spec
 from gymnasium import spaces
 
-from proximo.core.types import EnvSpec, Obs, Policy, Rollout, State
-from proximo.errors import RunError, UserError
+from proximo.core.types import Obs, Policy, State
 from proximo.policies.actor_critic import ActorCritic
-
-T, N = 12, 4
-MIXED = {
-    "camera": spaces.Box(0, 255, (36, 36, 1), np.uint8),
-    "pose.arm": VECTOR,
-    "gear": spaces.Discrete(3),
-}
-ACTIONS: dict[str, tuple[spaces.Space, dict[str, Any]]] = {
-    "categorical": (spaces.Discrete(4), {}),
-    "multi_discrete": (spaces.MultiDiscrete([3, 2, 4]), {}),
-    "multi_binary": (spaces.MultiBinary(3), {}),
-    "gaussian": (spaces.Box(-1, 1, (2,)), {}),
-    "dependent": (spaces.Box(-1, 1, (2,)), {"head": {"type": "gaussian", "state_dependent_std": True}}),
-    "squashed": (spaces.Box(-1, 1, (2,)), {"head": {"type": "squashed_gaussian"}}),
-    "gsde": (spaces.Box(-1, 1, (2,)), {"head": {"type": "gsde"}}),
-}
-MASKS = {"categorical": 4, "multi_discrete": 9, "multi_binary": 3}
-SMALL = {"type": "impala_cnn", "channels": [4], "features_dim": 6}
-
-
-def build(
-    action: str = "categorical",
-    obs: dict[str, spaces.Space] | None = None,
-    masked: bool = False,
-    **config: Any,
-) -> tuple[ActorCritic, EnvSpec]:
-    space, extra = ACTIONS[action]
-    shown = dict(obs or {"obs": VECTOR})
-    if masked:
-        shown["allowed"] = spaces.MultiBinary(MASKS[action])
-    env = spec(space, shown, "allowed" if masked else None)
-    agent = policy(env, **{**extra, **config})
-    with torch.no_grad():
-        # Away from the near-uniform start, so that a wrong input shows in the output.
-        for parameter in agent.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.15)
-    return agent, env
 
 
 def starts(seed: int = 5) -> torch.Tensor:
@@ -257,31 +217,6 @@ def test_without_noise_the_mode_is_taken() -> None:
     torch.testing.assert_close(act.action, agent.forward(obs, {}, torch.zeros(N)).dist.mode())
 
 
-def rollout(agent: ActorCritic, obs: Obs, fresh: bool = True) -> Rollout:
-    flags = torch.zeros(T, N, dtype=torch.bool)
-    none = torch.zeros(0, dtype=torch.long)
-    return Rollout(
-        source="env",
-        obs=obs,
-        action=torch.zeros(T, N),
-        logp_behavior=torch.zeros(T, N),
-        start=flags,
-        reward=torch.zeros(T, N),
-        terminated=flags,
-        truncated=flags,
-        valid=~flags,
-        final_t=none,
-        final_n=none,
-        final_obs={},
-        last_obs={},
-        last_start=flags[0],
-        state={},
-        sequence_length=T,
-        stats=agent.snapshot(),
-        fresh=fresh,
-    )
-
-
 def test_only_observing_fresh_rollouts_moves_the_statistics() -> None:
     agent, env = build("gaussian")
     obs = draw(env, T, N)
@@ -293,63 +228,3 @@ def test_only_observing_fresh_rollouts_moves_the_statistics() -> None:
     agent.observe(data)
     assert not torch.equal(agent.normalize(obs)["obs"], before)
     assert torch.equal(agent.normalize(obs, data.stats)["obs"], before)
-
-
-def test_the_mask_is_neither_encoded_nor_normalised() -> None:
-    agent, env = build(masked=True)
-    obs = draw(env, T, N)
-    agent.observe(rollout(agent, obs))
-    assert agent.normalize(obs)["allowed"] is obs["allowed"]
-    everything = {**obs, "allowed": torch.ones_like(obs["allowed"])}
-    first, second = agent.forward(obs, {}, torch.zeros(())), agent.forward(everything, {}, torch.zeros(()))
-    assert torch.equal(first.values["task"], second.values["task"])
-    assert bool((first.dist.entropy() < second.dist.entropy()).any())
-
-
-@pytest.mark.parametrize("kind", [torch.bool, torch.int8, torch.float32])
-def test_masked_actions_are_never_taken(kind: torch.dtype) -> None:
-    agent, env = build("multi_discrete", masked=True)
-    obs = draw(env, 500)
-    obs["allowed"] = obs["allowed"].to(kind)
-    start = torch.zeros(500, dtype=torch.bool)
-    for draws in (None, noise(agent, 500)):
-        action = agent.act(obs, {}, start, draws).action
-        for i, first in enumerate((0, 3, 5)):
-            assert bool((obs["allowed"].gather(1, first + action[:, i : i + 1]) > 0).all())
-
-
-def test_a_masked_bit_stays_0() -> None:
-    agent, env = build("multi_binary", masked=True)
-    obs = draw(env, 500)
-    action = agent.act(obs, {}, torch.zeros(500, dtype=torch.bool), noise(agent, 500)).action
-    assert not bool((action.bool() & ~obs["allowed"].bool()).any())
-    assert bool(action.any())
-
-
-def test_a_mask_that_allows_nothing_names_the_environment() -> None:
-    start = torch.zeros(N, dtype=torch.bool)
-    for action, row in (("categorical", slice(0, 4)), ("multi_discrete", slice(3, 5))):
-        agent, env = build(action, masked=True)
-        obs = draw(env, N)
-        obs["allowed"][2, row] = 0
-        with pytest.raises(RunError, match="environment 2 allows no action"):
-            agent.act(obs, {}, start, noise(agent, N))
-
-
-def test_masks_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(UserError, match="has 3 entries; the action space has 4"):
-        policy(spec(spaces.Discrete(4), {"obs": VECTOR, "m": spaces.MultiBinary(3)}, "m"))
-    with pytest.raises(UserError, match="mask_key"):
-        policy(spec(spaces.Box(-1, 1, (3,)), {"obs": VECTOR, "m": spaces.MultiBinary(3)}, "m"))
-    with pytest.raises(UserError, match="nothing but the action mask"):
-        policy(spec(spaces.Discrete(3), {"m": spaces.MultiBinary(3)}, "m"))
-
-
-def test_a_mask_may_have_the_shape_of_the_choices() -> None:
-    square = {"obs": VECTOR, "m": spaces.MultiBinary((2, 3))}
-    env = spec(spaces.MultiDiscrete([3, 3]), square, "m")
-    agent, obs = policy(env), draw(env, N)
-    obs["m"] = torch.tensor([[0, 1, 0], [0, 0, 1]], dtype=torch.int8).expand(N, 2, 3)
-    act = agent.act(obs, {}, torch.zeros(N, dtype=torch.bool), noise(agent, N))
-    assert act.action.tolist() == [[1, 2]] * N
-    assert act.logp.tolist() == [0.0] * N
