@@ -133,8 +133,10 @@ def _start(
     )
 
     def read() -> None:
-        for line in process.stdout or ():
-            lines.put((seed, line.rstrip("\n")))
+        assert process.stdout is not None
+        with process.stdout as output:
+            for line in output:
+                lines.put((seed, line.rstrip("\n")))
         lines.put((seed, None))
 
     threading.Thread(target=read, daemon=True).start()
@@ -146,7 +148,8 @@ def _print_table(plan: Plan, codes: dict[int, int], results: dict[int, dict[str,
     for seed in plan.seeds:
         found = results.get(seed)
         if found is None:
-            print(f"seed {seed}: failed with exit code {codes.get(seed)}")
+            code = codes[seed]
+            print(f"seed {seed}: {'interrupted' if code == INTERRUPTED else f'failed with exit code {code}'}")
             continue
         mean = found["return_mean"]
         shown = "no finished episode" if mean is None else f"return {mean:.1f}"
