@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proximo.config.text import parse, scalar
@@ -58,8 +58,13 @@ trees = st.recursive(
 
 
 @given(trees)
+@example("\x85")
+@example("a\n b\n")
+@example({"\u2028": [" ", "\t", ": ", "# x", "- ", "\ufeff"]})
 def test_what_is_written_is_read_back(value: object) -> None:
-    assert parse(scalar(value), "x") == value
+    written = scalar(value)
+    assert parse(written, "x") == value
+    assert "\n" not in written
 
 
 @given(

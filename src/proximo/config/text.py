@@ -65,6 +65,14 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _quoted(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    # Single quotes fold line breaks and what counts as one (NEL, U+2028).
+    style = None if value.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _quoted)
+
 for _tag, _regexp, _first in _RESOLVERS:
     _Loader.add_implicit_resolver(_tag, _regexp, [*_first, *([""] if "null" in _tag else [])])
     _Dumper.add_implicit_resolver(_tag, _regexp, list(_first))
