@@ -28,17 +28,7 @@ def find_class(name: str, folder: Path, built_in: Sequence[str] = ()) -> str:
     """
     if ":" in name:
         return _located(name, folder)
-    classes: dict[str, list[Path]] = {}
-    broken: list[str] = []
-    for file in _files(folder):
-        try:
-            tree = ast.parse(file.read_bytes(), str(file))
-        except (SyntaxError, ValueError, OSError):
-            broken.append(os.path.relpath(file))
-            continue
-        for statement in tree.body:
-            if isinstance(statement, ast.ClassDef):
-                classes.setdefault(statement.name, []).append(file)
+    classes, broken = _classes(folder)
     found = classes.get(name, [])
     if len(found) == 1:
         return f"{found[0]}:{name}"
@@ -50,6 +40,27 @@ def find_class(name: str, folder: Path, built_in: Sequence[str] = ()) -> str:
         f"no class {name}: neither built in ({', '.join(built_in)}) nor defined in a Python file "
         f"({where}){looked}{nearest(name, [*classes, *built_in])}"
     )
+
+
+def files_with(name: str, folder: Path) -> list[Path]:
+    """The drop-in files that define the class `name`."""
+    return _classes(folder)[0].get(name, [])
+
+
+def _classes(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
+    """The files of each class, and the files that cannot be read as Python."""
+    classes: dict[str, list[Path]] = {}
+    broken: list[str] = []
+    for file in _files(folder):
+        try:
+            tree = ast.parse(file.read_bytes(), str(file))
+        except (SyntaxError, ValueError, OSError):
+            broken.append(os.path.relpath(file))
+            continue
+        for statement in tree.body:
+            if isinstance(statement, ast.ClassDef):
+                classes.setdefault(statement.name, []).append(file)
+    return classes, broken
 
 
 def _located(name: str, folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -229,8 +230,8 @@ class Sheet:
     def count(self, path: str, default: int | None = None, least: int = 1) -> int | None:
         """A whole number of at least `least`, such as 5000 or 1e6."""
         value = self.get(path, default)
-        whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value)
-        if value is not None and (not whole or value < least):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if value is not None and (not number or value != int(value) or value < least):
             self.fail(path, f"must be a whole number of at least {least}")
             return default
         return None if value is None else int(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proximo.config.drop_in import find_class
+from proximo.config.drop_in import files_with, find_class
 from proximo.config.lab_keys import NET, PPO, Sheet
 from proximo.config.registry import nearest
 from proximo.errors import UserError
@@ -75,6 +75,8 @@ def _named(sheet: Sheet, name: str, kwargs: dict[str, Any]) -> str:
     if known is not None:
         kind, takes = known
         sheet.put(_CLASS, "policy.encoder.type", kind)
+        for file in files_with(name, sheet.folder):
+            sheet.note(_CLASS, f"Proximo's own {name}; to use that of {file} name it as {file.name}:{name}")
         sheet.only(_KWARGS, kwargs, takes)
         for key in takes:
             if key in kwargs:

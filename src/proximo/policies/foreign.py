@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 from proximo.policies.encoders import BaseFeaturesExtractor, FlatEncoder, NatureCNN
@@ -19,8 +20,15 @@ HOMES = (
 
 
 @contextmanager
-def base_class_aliases() -> Iterator[None]:
-    """Inside the block, importing the base class from one of `HOMES` gives ours (they need not be installed)."""
+def base_class_aliases(name: str) -> Iterator[None]:
+    """While the class `name` is imported, the base class of one of `HOMES` is ours (they need not be installed).
+
+    For a file inside a folder `rl_pipeline`, the other modules of that package are importable too.
+    """
+    file = Path(name.rpartition(":")[0]).absolute()
+    for package in (folder for folder in file.parents if folder.name == "rl_pipeline"):
+        if str(package.parent) not in sys.path:
+            sys.path.append(str(package.parent))
     before = {name: sys.modules.get(name) for name in HOMES}
     for name in HOMES:
         module = ModuleType(name)

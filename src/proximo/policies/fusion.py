@@ -53,7 +53,7 @@ def _single(
 
 def _extractor(config: EncoderConfig, space: spaces.Box | spaces.Dict, where: str) -> BaseFeaturesExtractor:
     if isinstance(config, Custom):
-        with base_class_aliases():
+        with base_class_aliases(config.type):
             kind = resolve(config.type, BaseFeaturesExtractor)
         made: BaseFeaturesExtractor = build(kind, config.kwargs, space, where=where)
         probe(made, config.type)

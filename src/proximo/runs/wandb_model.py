@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -36,7 +35,7 @@ def download(name: str, root: Path = DOWNLOADS) -> Path:
     if match is None:
         raise UserError(f"{name}: a W&B run is named as wandb:entity/project/run, as in its page's address")
     wandb = optional("wandb", "wandb")
-    if not logged_in(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")):
+    if not logged_in(wandb.setup().settings.base_url):
         raise UserError(f"{name}: not logged in to W&B; run `wandb login`")
     path = "/".join(match.groups())
     folder = root.joinpath(*match.groups())
