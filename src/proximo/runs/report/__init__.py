@@ -74,16 +74,21 @@ def _page(runs: Sequence[RunData], envs: Sequence[Environment], taken: set[Path]
     )
     parts = [part for env in envs for part in _environment(env, len(envs) > 1, taken, out)]
     main = h("main", {}, *parts, _section("Provenance", tables.provenance(runs)))
-    body = h("body", {}, _header(title, runs, envs), main, h("script", {}, Html(script)))
+    body = h("body", {}, _header(runs, envs), main, h("script", {}, Html(script)))
     return f"<!doctype html>\n{h('html', {'lang': 'en'}, head, body)}\n"
 
 
-def _header(title: str, runs: Sequence[RunData], envs: Sequence[Environment]) -> Html:
+def _header(runs: Sequence[RunData], envs: Sequence[Environment]) -> Html:
     arms = sum(len(env.arms) for env in envs)
     made = f"made {time.strftime('%Y-%m-%d %H:%M')} by Proximo {versions().get('proximo', '')}".rstrip()
     steps = f"{words.whole(sum(run.step for run in runs))} environment steps in all"
     facts = [words.plural(arms, "arm"), words.plural(len(runs), "run"), steps, made]
-    return h("header", {}, h("h1", {}, title), h("p", {}, " · ".join(facts)))
+    return h(
+        "header",
+        {},
+        h("h1", {}, join((h("span", {}, env.id) for env in envs), ", ")),
+        h("p", {}, " · ".join(facts)),
+    )
 
 
 def _environment(env: Environment, several: bool, taken: set[Path], out: Path) -> list[Html]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from proximo.runs.report.read import RunData
+from proximo.runs.report.read import Final, RunData
 from proximo.runs.statistics import mean_ci95
 
 NOT_COMPARED = frozenset({"name", "seed", "runs_dir"})
@@ -31,9 +31,20 @@ class Arm:
         return self.runs[0].settings
 
     @property
+    def unfinished(self) -> int:
+        """How many of its runs have not come to their end."""
+        return sum(run.status.state != "finished" for run in self.runs)
+
+    @property
+    def finals(self) -> list[Final]:
+        """The last word of each run; training returns only where no run was evaluated."""
+        found = [run.final for run in self.runs if run.final is not None]
+        return [final for final in found if final.evaluated] or found
+
+    @property
     def final(self) -> tuple[float, float, float] | None:
         """Mean final return and its 95 % interval: over runs, of a single run over its episodes."""
-        finals = [run.final for run in self.runs if run.final is not None]
+        finals = self.finals
         if not finals:
             return None
         if len(finals) == 1:
@@ -92,7 +103,8 @@ def _arms(groups: Sequence[Sequence[RunData]]) -> tuple[Arm, ...]:
             telling = [p for p in rows if len({rows[p][twin.index] for twin in twins}) > 1]
             parts = [f"{p.rpartition('.')[2]}={rows[p][arm.index] or 'unset'}" for p in telling[:3]]
             # Beyond three settings the number tells them apart and the table says the rest.
-            label = f"{label} {', '.join(parts)}" + (f" (#{arm.index + 1})" if len(telling) > 3 else "")
+            more = f", … #{arm.index + 1}" if len(telling) > 3 else ""
+            label = f"{label} ({', '.join(parts)}{more})"
         arms.append(Arm(arm.index, label, arm.runs))
     return tuple(arms)
 

@@ -19,8 +19,8 @@ from proximo.runs.report.html import Html, h, join
 from proximo.runs.report.metrics import Metric
 from proximo.runs.report.read import Floats
 
-FEW = 40
-"""Curves of at most this many points show them as dots."""
+FEW = 3
+"""Curves of at most this many points show them as dots; evaluations, which are far apart, always do."""
 SIDE = 1000.0
 
 
@@ -77,7 +77,7 @@ def panel(metric: Metric, drawn: Sequence[tuple[Arm, Curve]], last_step: float) 
     curves = [curve for _, curve in drawn]
     returns = metric.key.endswith("return_mean")
     randoms = sorted({arm.random for arm, _ in drawn if arm.random is not None}) if returns else []
-    across = axis(0.0, max(last_step, 1.0), 4)
+    across = axis(0.0, max(last_step, 1.0))
     up = value_axis(curves, randoms, metric.share)
     labels = [_label(tick, up, metric.share) for tick in up.ticks]
     gutter = max((len(label) for label in labels), default=1)
@@ -121,13 +121,13 @@ def _svg(
         h("title", {}, f"{metric.title} over environment steps; at the end {said}"),
         h("g", {}, *grid),
         *(_random_line(value, up) for value in randoms),
-        *(_arm(arm, curve, across, up) for arm, curve in drawn),
+        *(_arm(arm, curve, across, up, metric.key.startswith("eval/")) for arm, curve in drawn),
     ]
     attributes = {"viewBox": "0 0 1000 1000", "preserveAspectRatio": "none", "role": "img"}
     return h("svg", attributes, *parts)
 
 
-def _arm(arm: Arm, curve: Curve, across: Axis, up: Axis) -> Html:
+def _arm(arm: Arm, curve: Curve, across: Axis, up: Axis, dotted: bool) -> Html:
     def points(steps: Floats, values: Floats) -> list[str]:
         xs, ys = _xy(SIDE * across.place(steps)), _xy(SIDE * (1 - up.place(values)))
         return [f"{x} {y}" for x, y in zip(xs, ys, strict=True)]
@@ -143,11 +143,12 @@ def _arm(arm: Arm, curve: Curve, across: Axis, up: Axis) -> Html:
         has_band = bool(np.isfinite(curve.low[part]).all())
         if has_band:
             upper, lower = points(steps, curve.high[part]), points(steps, curve.low[part])
-            inner.append(h("path", {"class": "band", "d": _line(upper + lower[::-1]) + "Z"}))
+            shade = "band two" if count == 2 else "band"
+            inner.append(h("path", {"class": shade, "d": _line(upper + lower[::-1]) + "Z"}))
             if len(steps) == 1:
                 inner.append(h("path", {"class": "bar", "d": _line(upper + lower)}))
         inner.append(h("path", {"class": "mean", "d": _line(points(steps, mean))}))
-        if len(steps) == 1 or len(curve.steps) <= FEW:
+        if dotted or len(steps) <= FEW:
             dots = "".join(f"M{point}h0" for point in points(steps, mean))
             inner.append(h("path", {"class": "dot", "d": dots}))
         note = f"{words.plural(count, 'seed')}" + (", band over episodes" if curve.over == "episodes" else "")

@@ -84,7 +84,7 @@ KNOWN = (
         "Environment steps per second of wall time, everything included",
     ),
     Metric("learning_rate", "Learning rate", "", "Step size of the optimiser", "more"),
-    Metric("length_mean", "Episode length", "steps", "Mean length of the last 100 training episodes", "more"),
+    Metric("length_mean", "Episode length", "steps", "Mean length of the last 100 training episodes"),
     Metric(
         "eval/length_mean",
         "Evaluation episode length",
@@ -99,7 +99,7 @@ KNOWN = (
         "Deviation over the last 100 training episodes",
         "more",
     ),
-    Metric("grad_norm", "Gradient norm", "", "Norm of the gradient before clipping", "more"),
+    Metric("grad_norm", "Gradient norm", "", "Norm of the gradient before clipping"),
     Metric("value_mean", "Mean value", "scaled return", "Mean prediction of the value function", "more"),
     Metric(
         "reward_mean",

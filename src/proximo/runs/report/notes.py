@@ -29,8 +29,14 @@ def _notes(run: RunData) -> list[tuple[int, str]]:
     state, reason = run.status.state, run.status.reason
     if state != "finished" or reason:
         found.append((run.step, f"{state}{f': {reason}' if reason else ''}"))
+    together: dict[tuple[int, int], list[str]] = {}
     for name, (count, step) in run.not_finite.items():
-        found.append((step, f"{name} is not a finite number in {words.plural(count, 'row')}, first here"))
+        together.setdefault((step, count), []).append(name)
+    for (step, count), names in together.items():
+        rest = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        found.append(
+            (step, f"not a number in {words.plural(count, 'row')} from here: {', '.join(names[:4])}{rest}")
+        )
     alarm = _entropy_alarm(run)
     if alarm is not None and not any(event["kind"] == "alarm" for event in run.events):
         found.append(alarm)

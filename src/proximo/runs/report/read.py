@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -168,9 +169,15 @@ def read_run(path: Path) -> RunData:
         provenance = _mapping(path / "provenance.json")
     found = sorted(
         (f for f in path.glob("videos/*") if f.suffix.lower() in VIDEO_TYPES and not f.name.startswith(".")),
-        key=lambda f: (f.stat().st_mtime, f.name),
+        key=_filmed,
     )
     return RunData(path, settings, yaml, provenance, Run(path).status(), columns, not_finite, events, found)
+
+
+def _filmed(file: Path) -> tuple[int, float, str]:
+    # By the step in the name first: a copied folder has new times.
+    number = re.findall(r"\d+", file.stem)
+    return (int(number[-1]) if number else -1, file.stat().st_mtime, file.name)
 
 
 @contextmanager
@@ -214,6 +221,8 @@ def _kept(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The story without what a resume took back: records of steps past the checkpoint it went on from."""
     kept: list[dict[str, Any]] = []
     for event in events:
+        if not (isinstance(event, dict) and isinstance(event.get("step"), int) and "kind" in event):
+            raise ValueError("a record has no step or no kind")
         if event["kind"] == "resume":
             kept = [e for e in kept if e["step"] <= event["step"] or e["kind"] == "resume"]
         kept.append(event)

@@ -11,7 +11,7 @@ from proximo.runs.report.chart import legend, panel, style, swatch
 from proximo.runs.report.curves import curve
 from proximo.runs.report.html import Html, h, join
 from proximo.runs.report.metrics import Metric, panels
-from proximo.runs.report.tables import interval, said_of, table
+from proximo.runs.report.tables import said_of, table
 
 PHASES = ("act", "env", "estimate", "learn", "eval", "log")
 CAPTION = (
@@ -35,15 +35,18 @@ def _tile(arm: Arm) -> Html:
                  h("p", {}, f"no update on record yet ({state})"))  # fmt: skip
     mean, low, high = final
     seeds = words.plural(len(arm.runs), "seed")
-    measured = any(run.final is not None and run.final.evaluated for run in arm.runs)
-    lines = [
-        h("p", {}, f"{'final evaluation return' if measured else 'training return at the end'}, {seeds}")
-    ]
+    over = seeds if len(arm.finals) == len(arm.runs) else f"{len(arm.finals)} of {seeds}"
+    what = (
+        "final evaluation return" if arm.finals[0].evaluated else "training return at the end, no evaluation"
+    )
+    lines = [h("p", {}, f"{what}, {over}")]
+    if arm.unfinished:
+        lines.append(h("p", {}, h("b", {}, f"{arm.unfinished} of {seeds} not finished")))
     if math.isfinite(low):
-        lines.append(h("p", {}, "95 % interval ", h("b", {}, interval(low, high))))
+        lines.append(h("p", {}, "95 % interval ", h("b", {}, words.interval(low, high))))
     said = said_of(arm)
     if said:
-        good = said.startswith("better")
+        good = all((final.verdict or "better").startswith("better") for final in arm.finals)
         mark = h("span", {"class": "mark", "aria-hidden": "true"}, "✓" if good else "!")
         against = "" if arm.random is None else f" (random {words.number(arm.random, 3)})"
         lines.append(h("p", {"class": "verdict good" if good else "verdict"}, mark, f"{said}{against}"))
@@ -94,6 +97,8 @@ def phases(env: Environment) -> Html:
         total = sum(spent.values())
         if not total > 0.0:
             continue
+        walls = [run.seconds for run in arm.runs if run.seconds is not None]
+        wall = sum(walls) / len(walls) if walls else total
         shares = [(name, value / total, value) for name, value in spent.items() if value > 0.0]
         bar = (
             h("span", {"class": f"phase p-{name}" if name in PHASES else "phase p-other",
@@ -106,14 +111,14 @@ def phases(env: Environment) -> Html:
         listed = ", ".join(f"{name} {words.percent(share)}" for name, share, _ in shares)
         rows.append(join([h("h3", {}, swatch(arm), h("span", {}, arm.label)),
                           h("div", {"class": "bar-row"}, *bar),
-                          h("p", {"class": "quiet"}, f"{words.duration(total)} per seed: {listed}")]))  # fmt: skip
+                          h("p", {"class": "quiet"}, f"{words.duration(wall)} per seed: {listed}")]))  # fmt: skip
     return join(rows) if rows else h("p", {"class": "quiet"}, "No time was recorded yet.")
 
 
 def settings(env: Environment) -> Html:
     """The settings that differ between the arms, and everything in full for who wants it."""
     rows = differences(env.arms)
-    seeds = ", ".join(dict.fromkeys(run.seed for run in env.runs))
+    seeds = ", ".join(sorted({run.seed for run in env.runs}, key=lambda seed: (len(seed), seed)))
     parts: list[str] = []
     if rows:
         head = ("setting", *(join([swatch(arm), arm.label]) for arm in env.arms))
@@ -122,11 +127,13 @@ def settings(env: Environment) -> Html:
             for path, vs in rows.items()
         ]
         parts.append(table("Settings that differ", head, body, text=tuple(range(len(head)))))
+        parts.append(h("p", {"class": "quiet"}, f"Everything else is the same in all runs. Seeds: {seeds}."))
+    elif len(env.runs) > 1:
+        parts.append(h("p", {}, f"All runs have the same settings apart from their seed ({seeds})."))
     else:
-        many = len(env.runs) > 1
-        parts.append(h("p", {}, "All runs have the same settings apart from their seed." if many
-                       else "One run: there is nothing to compare its settings with."))  # fmt: skip
-    parts.append(h("p", {"class": "quiet"}, f"Seeds: {seeds}. Everything else is the same in all runs."))
+        parts.append(
+            h("p", {}, f"One run, with seed {seeds}: there is nothing to compare its settings with.")
+        )
     for arm in env.arms:
         title = h("summary", {}, "All settings: ", arm.label)
         parts.append(h("details", {}, title, h("pre", {"tabindex": "0"}, arm.runs[0].yaml)))

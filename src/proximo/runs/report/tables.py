@@ -35,11 +35,6 @@ def table(name: str, head: Row, rows: Sequence[Row], *, titles: Row = (), text: 
     return h("div", {"class": "scroll", "role": "region", "aria-label": name, "tabindex": "0"}, whole)
 
 
-def interval(low: float, high: float) -> str:
-    """Both ends, or nothing."""
-    return f"{words.number(low)} to {words.number(high)}" if math.isfinite(low) else words.NOTHING
-
-
 def said_of(arm: Arm) -> str:
     """The verdicts of its runs; where they differ, how many say what."""
     counts = Counter(run.final.verdict for run in arm.runs if run.final is not None and run.final.verdict)
@@ -66,11 +61,15 @@ def results(env: Environment) -> Html:
         seconds, speed = _mean([run.seconds for run in arm.runs]), _mean([_speed(run) for run in arm.runs])
         label = h("span", {"class": "arm-name"}, swatch(arm), arm.label)
         rows.append((
-            label, str(len(arm.runs)), words.whole(max(run.step for run in arm.runs)), words.number(mean),
-            interval(low, high), words.number(arm.random), best, said_of(arm) or words.NOTHING,
+            label, _seeds(arm), words.whole(max(run.step for run in arm.runs)), words.number(mean),
+            words.interval(low, high), words.number(arm.random), best, said_of(arm) or words.NOTHING,
             words.duration(seconds), words.number(speed, 3),
         ))  # fmt: skip
     return table("Final results by arm", head, rows, titles=titles, text=(0, 7))
+
+
+def _seeds(arm: Arm) -> str:
+    return f"{len(arm.runs)} ({arm.unfinished} unfinished)" if arm.unfinished else str(len(arm.runs))
 
 
 def every_run(env: Environment) -> Html:
@@ -85,7 +84,7 @@ def every_run(env: Environment) -> Html:
             rows.append((
                 run.path.name, h("span", {"class": "arm-name"}, swatch(arm), arm.label), run.seed,
                 run.status.state, words.whole(run.step), words.number(None if final is None else final.mean),
-                interval(*ends), words.NOTHING if best is None else words.number(best[1]),
+                words.interval(*ends), words.NOTHING if best is None else words.number(best[1]),
                 words.duration(run.seconds), words.number(_speed(run), 3), h("code", {}, _command(run)),
             ))  # fmt: skip
     shown = table("Every run", head, rows, text=(0, 1, 3, 10))

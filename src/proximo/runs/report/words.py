@@ -29,6 +29,19 @@ def fixed(value: float, decimals: int) -> str:
     return _minus(text if float(text.replace(",", "")) else text.lstrip("-"))
 
 
+def interval(low: float, high: float) -> str:
+    """Both ends with the same decimals, about four significant digits of the larger one."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return NOTHING
+    largest = max(abs(low), abs(high))
+    if largest < 1e-3:
+        return f"{number(low)} to {number(high)}"
+    decimals = max(0, 3 - math.floor(math.log10(largest)))
+    if round(low, decimals) == round(low) and round(high, decimals) == round(high):
+        decimals = 0
+    return f"{fixed(low, decimals)} to {fixed(high, decimals)}"
+
+
 def percent(value: float | None) -> str:
     """A share as a percentage."""
     return NOTHING if value is None or not math.isfinite(value) else f"{fixed(100 * value, 1)} %"
