@@ -109,13 +109,10 @@ class AtariGame(gym.Wrapper[Any, Any, Any, Any]):
             self._advance(0)
         else:
             self._new_game(seed)
-        if self._fires:
-            for action in (1, 2):
-                if not self._running:
-                    self._new_game(None)
-                self._advance(action)
+        self._serve()
         if not self._running:
             self._new_game(None)
+            self._serve()
         self._lives = self._ale.lives()
         self._stack[:] = self._picture()
         return self._stack.copy(), {"lives": self._lives}
@@ -124,9 +121,13 @@ class AtariGame(gym.Wrapper[Any, Any, Any, Any]):
         """Hold `action` for 4 frames."""
         reward = self._advance(int(action))
         self._length += 1
+        lost = self._ale.lives() < self._lives
+        if lost and not self._training:
+            # In training a reset does it; an agent that never learnt to serve would wait here for ever.
+            reward += self._serve()
+        self._lives = self._ale.lives()
         self._stack[:-1] = self._stack[1:]
         self._stack[-1] = self._picture()
-        lost, self._lives = self._ale.lives() < self._lives, self._ale.lives()
         over = bool(self._ale.game_over(with_truncation=False))
         truncated = not over and not self._running
         info: dict[str, Any] = {"lives": self._lives}
@@ -191,6 +192,14 @@ class AtariGame(gym.Wrapper[Any, Any, Any, Any]):
                 self._running = False
                 break
         self._return += reward
+        return reward
+
+    def _serve(self) -> float:
+        # Games that wait for FIRE (then, in some, for a move) at the start and after a lost life.
+        reward = 0.0
+        for action in (1, 2) if self._fires else ():
+            if self._running:
+                reward += self._advance(action)
         return reward
 
     def _draw(self) -> float:

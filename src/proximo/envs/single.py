@@ -162,6 +162,8 @@ def _explained(shown: str) -> Iterator[None]:
         with warnings.catch_warnings(), _quiet_mujoco():
             # Older versions (-v4) are asked for on purpose.
             warnings.filterwarnings("ignore", message=r".*is out of date.*")
+            # Box2D's import crashes the process where this warning of its SWIG types is turned into an error.
+            warnings.filterwarnings("ignore", message=r"builtin type \w+ has no __module__ attribute")
             yield
     except gym_error.DependencyNotInstalled as error:
         raise UserError(f"{shown} needs a package that is missing: {_line(error)}") from error
