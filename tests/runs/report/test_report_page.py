@@ -23,7 +23,7 @@ def report(tmp_path, *runs: Path) -> str:
 
 def test_page_says_what_counts(tmp_path, make):
     page = report(tmp_path, *(make(seed=s) for s in (1, 2, 3)))
-    for text in ("CartPole-v1", "3 seeds", "242", "22.5", "better than a random policy", "12,000", "learn 50.0 %",
+    for text in ("CartPole-v1", "3 seeds", "242", "22.5", "better than a random policy", "12,000", "learn 50.0\u00a0%",
                  "apart from their seed (1, 2, 3)", "torch", "processor"):  # fmt: skip
         assert text in page, text
     order = [
@@ -127,7 +127,7 @@ def test_early_entropy_collapse_is_noted(tmp_path, make):
     lines = [text[0] + ",entropy_fraction", *(f"{row},{0.31 / (i + 1)}" for i, row in enumerate(text[1:]))]
     (path / "progress.csv").write_text("\n".join(lines) + "\n")
     page = report(tmp_path, path)
-    assert "step 7,000</span> alarm: entropy fell to 4.4 % of its maximum" in page
+    assert "step 7,000</span> alarm: entropy fell to 4.4\u00a0% of its maximum" in page
 
 
 # --- videos ---

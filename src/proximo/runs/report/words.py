@@ -44,7 +44,7 @@ def interval(low: float, high: float) -> str:
 
 def percent(value: float | None) -> str:
     """A share as a percentage."""
-    return NOTHING if value is None or not math.isfinite(value) else f"{fixed(100 * value, 1)} %"
+    return NOTHING if value is None or not math.isfinite(value) else f"{fixed(100 * value, 1)}\u00a0%"
 
 
 def whole(value: float) -> str:
