@@ -195,7 +195,7 @@ def _columns(path: Path) -> tuple[dict[str, Floats], dict[str, tuple[int, int]]]
     columns = {name: np.array([_number(row.get(name), path, name) for row in rows]) for name in names}
     bad: dict[str, tuple[int, int]] = {}
     for name in names:
-        wrong = [i for i, row in enumerate(rows) if row.get(name) and not np.isfinite(columns[name][i])]
+        wrong = [int(i) for i in np.flatnonzero(~np.isfinite(columns[name])) if rows[i].get(name)]
         if wrong and not name.endswith(MAY_BE_NAN):
             step = columns["step"][wrong[0]] if "step" in columns else math.nan
             bad[name] = (len(wrong), int(step) if math.isfinite(step) else 0)
