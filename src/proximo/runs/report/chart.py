@@ -129,7 +129,7 @@ def _svg(
 
 def _arm(arm: Arm, curve: Curve, across: Axis, up: Axis, dotted: bool) -> Html:
     def points(steps: Floats, values: Floats) -> list[str]:
-        xs, ys = _xy(SIDE * across.place(steps)), _xy(SIDE * (1 - up.place(values)))
+        xs, ys = _xy(SIDE * across.place(steps), 2), _xy(SIDE * (1 - up.place(values)))
         return [f"{x} {y}" for x, y in zip(xs, ys, strict=True)]
 
     drawn: list[str] = [
@@ -210,8 +210,8 @@ def _line(points: Sequence[str]) -> str:
     return "M" + "L".join(points)
 
 
-def _xy(values: Floats) -> list[str]:
-    return [f"{value:.1f}".removesuffix(".0") for value in np.atleast_1d(values)]
+def _xy(values: Floats, decimals: int = 1) -> list[str]:
+    return [f"{value:.{decimals}f}".rstrip("0").rstrip(".") for value in np.atleast_1d(values)]
 
 
 def legend(arms: Sequence[Arm]) -> Html:

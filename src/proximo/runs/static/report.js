@@ -37,7 +37,7 @@ for (const plot of document.querySelectorAll(".plot")) {
     for (const arm of arms) for (const part of arm.parts) for (const [x] of part.mean)
       if (nearest === null || Math.abs(x - at) < Math.abs(nearest - at)) nearest = x;
     if (nearest === null) return;
-    const rows = [line("step " + Math.round(nearest / 1000 * x1).toLocaleString("en"), true)];
+    const rows = [line("step " + Number((nearest / 1000 * x1).toPrecision(5)).toLocaleString("en"), true)];
     for (const arm of arms) {
       let best = null;
       for (const part of arm.parts) part.mean.forEach(([x, y], i) => {
