@@ -5,8 +5,10 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from proximo import load
 from proximo.cli import main as cli
 from proximo.config import dialects, lab_keys
 from proximo.config.load import dump_experiment, load_experiment, load_traced
@@ -343,6 +345,16 @@ def test_a_drop_in_encoder_trains_resumes_evaluates_and_plays(
     out = capsys.readouterr().out
     assert f"run: {Path('runs') / 'CartPole-v1' / run.name} (last checkpoint)" in out
     assert "return" in out
+    tree["training"]["pretrained_model"] = str(run)
+    tree["training"]["training"]["verbose"] = 0
+    Path("lab.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    assert cli.main(["train", "lab.yaml", *items, "ppo.learning_rate=1e-30"]) == 0
+    out = capsys.readouterr().out
+    assert "steps/s" not in out
+    (second,) = set(run.parent.iterdir()) - {run}
+    weights = [load(path, "last").policy.state_dict() for path in (run, second)]
+    for name, value in weights[0].items():
+        assert torch.allclose(value, weights[1][name]), name
 
 
 def test_the_example_runs_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
