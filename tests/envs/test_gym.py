@@ -134,7 +134,7 @@ def test_a_mask_in_info_becomes_an_observation():
 
 
 def test_taxi_has_its_mask():
-    env = make("Taxi-v3", n=1)
+    env = make("Taxi", n=1)
     assert env.spec.mask_key == "action_mask"
     assert env.spec.obs_spaces["action_mask"].shape == (6,)
 

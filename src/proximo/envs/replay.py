@@ -174,7 +174,10 @@ def replay(env: GymEnv, actions: list[Any], name: str) -> tuple[Any, dict[str, A
     observation: Any = None
     info: dict[str, Any] = {}
     for number, action in enumerate(actions):
-        observation, _, terminated, truncated, info = env.step(action)
+        try:
+            observation, _, terminated, truncated, info = env.step(action)
+        except Exception as error:
+            raise RunError(f"{name}, replayed step {number + 1}, raised {describe(error)}") from error
         if terminated or truncated:
             raise RunError(
                 f"{name}: replaying the running episode ended it at step {number + 1} of {len(actions)}: "
