@@ -15,7 +15,8 @@ from proximo.config.registry import resolve
 from proximo.core import rng
 from proximo.core.batching import Batching, RowBatches, SequenceBatches
 from proximo.core.collect import Collector
-from proximo.core.engines.eager import Eager, Plan
+from proximo.core.engines.choose import choose_engine
+from proximo.core.engines.eager import Plan
 from proximo.core.losses import CloningLoss, CustomLoss, EntropyLoss, PolicyLoss, ValueLoss
 from proximo.core.normalize import RewardScaler
 from proximo.core.optim import Optimizer
@@ -39,6 +40,8 @@ class Built:
     env: VecEnv
     collector: Collector
     device: torch.device
+    choices: dict[str, Any]
+    """What was chosen automatically: `engine`, `threads`."""
 
     def stateful(self) -> dict[str, Any]:
         """Name → part for everything whose state goes into the checkpoint."""
@@ -95,33 +98,38 @@ def build_policy(exp: cfg.Experiment, spec: EnvSpec, device: torch.device) -> Ac
         return ActorCritic(spec, exp.policy, (cfg.TASK_STREAM, *exp.streams)).to(device)
 
 
-def build(exp: cfg.Experiment, device: torch.device, timer: Timer) -> Built:
-    """All parts of a training, with fresh state."""
+def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = print) -> Built:
+    """All parts of a training, with fresh state; `say` gets one line per automatic choice."""
     env = make_env(exp.env, device="cpu")
     policy = build_policy(exp, env.spec, device)
-    torch.set_num_threads(choose_threads(exp.threads, policy))
+    threads = choose_threads(exp.threads, policy)
+    torch.set_num_threads(threads)
     torch.manual_seed(rng.integer_seed(exp.seed, "torch"))
     length = (exp.ppo.sequence_length or exp.ppo.num_steps) if policy.recurrent else exp.ppo.num_steps
     collector = Collector(
         env, exp.ppo.num_steps, exp.seed, device, sequence_length=length, timer=timer, name="env"
     )
     policy_loss = PolicyLoss(exp.ppo.clip, exp.ppo.normalize_advantage == "minibatch")
-    optimizer = _optimizer(exp, policy)
+    losses, sources = _losses(exp, policy_loss), _sources(exp, collector, env.spec)
+    batching, optimizer = _batching(exp, policy.recurrent, length), _optimizer(exp, policy)
+    engine, reason = choose_engine(exp.engine, policy, losses, sources, batching)
+    say(f"engine: {engine.name} ({reason}); PyTorch threads: {threads}")
     parts = Parts(
-        policy=policy,
-        sources=_sources(exp, collector, env.spec),
+        policy=engine.policy(policy),
+        sources=sources,
         terms=_terms(exp),
         streams=_streams(exp, env.spec.num_envs, device),
-        losses=_losses(exp, policy_loss),
+        losses=losses,
         optimizer=optimizer,
-        batching=_batching(exp, policy.recurrent, length),
-        engine=Eager(),
+        batching=batching,
+        engine=engine,
         plan=Plan(exp.ppo.epochs, exp.ppo.target_kl, exp.ppo.lr_schedule == "adaptive"),
         schedules=[optimizer.at, *([policy_loss.shrink] if exp.ppo.clip_schedule == "linear" else [])],
         advantages=[normalize_rollout_advantages] if exp.ppo.normalize_advantage == "rollout" else [],
         timer=timer,
     )
-    return Built(PPO(parts, exp.ppo.total_steps), policy, env, collector, device)
+    choices = {"engine": engine.name, "threads": threads}
+    return Built(PPO(parts, exp.ppo.total_steps), policy, env, collector, device, choices)
 
 
 def _optimizer(exp: cfg.Experiment, policy: ActorCritic) -> Optimizer:

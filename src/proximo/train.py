@@ -55,7 +55,6 @@ def resume(path: str | Path, overrides: Sequence[str] = (), *, verbosity: int = 
         training.say(f"skipped: {reason}")
     training.restore(folder)
     checkpoint.discard_after(run.path, training.step)
-    run.write_experiment(experiment)
     run.event("resume", training.step, {"overrides": list(overrides)})
     training.say(f"resuming {run.path} at step {training.step}")
     return _go(training, fresh=False)

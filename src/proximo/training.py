@@ -54,7 +54,9 @@ class Training:
         self.console = Console(experiment.ppo.total_steps, verbosity)
         self.timer = Timer()
         self.device = choose_device(experiment.device, self.say)
-        self.built = build(experiment, self.device, self.timer)
+        self.built = build(experiment, self.device, self.timer, self.say)
+        self.experiment = experiment.model_copy(update=self.built.choices)
+        run.write_experiment(self.experiment)
         self.ppo = self.built.ppo
         self.episodes = EpisodeWindow(experiment.env.info)
         self.reason = ""
@@ -107,7 +109,7 @@ class Training:
         with preserved_randomness():
             for mode in modes:
                 result = evaluate(
-                    self.built.policy,
+                    self.ppo.parts.policy,
                     self.experiment.env,
                     config.episodes,
                     config.seed,

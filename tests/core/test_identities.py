@@ -19,7 +19,7 @@ def parts(env, policy=None, **ppo):
         policy={"hidden_sizes": (16,), **(policy or {})},
         ppo={"num_steps": 32, "minibatch_size": 32, "epochs": 2, **ppo},
     )
-    return build(experiment, torch.device("cpu"), Timer())
+    return build(experiment, torch.device("cpu"), Timer(), lambda line: None)
 
 
 CASES = [

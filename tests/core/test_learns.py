@@ -34,7 +34,7 @@ def learn(env, steps, *, seed=1, policy=None, ppo=None, change=None, **rest):
         },
         **rest,
     )
-    built = build(experiment, CPU, Timer())
+    built = build(experiment, CPU, Timer(), lambda line: None)
     if change is not None:
         change(built)
     while built.ppo.step < steps:

@@ -49,3 +49,12 @@ def test_permutations_are_complete_and_numbered():
 def test_splitmix_reference_value():
     """First output of splitmix64 seeded with 0 (published reference implementation)."""
     assert int(rng._mix(torch.tensor(rng._STEP))) & (2**64 - 1) == 0xE220A8397B1DCDAF
+
+
+def test_the_extreme_hashes_stay_inside_the_open_interval(monkeypatch):
+    for extreme in (0, -1):
+        monkeypatch.setattr(rng, "bits", lambda *a, value=extreme: torch.tensor([value]))
+        for draw in (rng.uniform, rng.normal):
+            value = draw(0, torch.arange(1), 0, 1, 1)
+            assert torch.isfinite(value).all()
+        assert 0.0 < float(rng.uniform(0, torch.arange(1), 0, 1, 1)) < 1.0

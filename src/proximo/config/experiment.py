@@ -197,8 +197,8 @@ class Experiment(Node):
     """Every random number of the run follows from it."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where networks live; what is absent falls back to the CPU with one printed line."""
-    engine: Literal["auto", "eager"] = "auto"
-    """What computes acting and learning; `eager` is plain PyTorch."""
+    engine: Literal["auto", "eager", "native"] = "auto"
+    """What computes acting and learning: `eager` is PyTorch, `native` compiled kernels for dense networks on a CPU."""
     threads: Annotated[int, Field(ge=0)] = 0
     """PyTorch threads; 0: one for small networks, all cores for convolutional ones."""
     runs_dir: str = "runs"

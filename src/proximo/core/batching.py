@@ -143,6 +143,12 @@ class RowBatches(_Shuffled):
             fields = {name: entry.index_select(0, keep) for name, entry in fields.items()}
         return Units(fields, fields["action"].shape[0], data.rollout.fresh, 0)
 
+    def orders(self, rows: int, epochs: int) -> Tensor:
+        """The permutations of `epochs` passes over one source of `rows` rows, `[epochs, rows]` int64."""
+        first, self.drawn = self.drawn, self.drawn + epochs
+        cpu = torch.device("cpu")
+        return torch.stack([permutation(self.key, first + i, rows, cpu) for i in range(epochs)])
+
 
 class SequenceBatches(_Shuffled):
     """Minibatches of whole sequences `[L, B]`, each from the memory recorded at its start."""

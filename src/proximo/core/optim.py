@@ -49,15 +49,15 @@ class Optimizer:
         """Set the scheduled rate for `progress` in [0, 1] of the training; adaptive keeps its own."""
         factor = SCHEDULES.get(self.schedule)
         if factor is not None:
-            self._set(self.base_rate * factor(min(max(progress, 0.0), 1.0)))
+            self.set_rate(self.base_rate * factor(min(max(progress, 0.0), 1.0)))
 
     def adapt(self, kl: float) -> None:
         """Adaptive schedule (as in rsl_rl): steer the rate so that a minibatch's KL stays near `desired_kl`."""
         low, high = ADAPTIVE_RANGE
         if kl > 2.0 * self.desired_kl:
-            self._set(max(low, self.learning_rate / 1.5))
+            self.set_rate(max(low, self.learning_rate / 1.5))
         elif 0.0 < kl < 0.5 * self.desired_kl:
-            self._set(min(high, self.learning_rate * 1.5))
+            self.set_rate(min(high, self.learning_rate * 1.5))
 
     def step(self, loss: Tensor) -> Tensor:
         """One step down `loss`; returns the gradient's norm before clipping."""
@@ -67,7 +67,8 @@ class Optimizer:
         self.adam.step()
         return norm.detach()
 
-    def _set(self, rate: float) -> None:
+    def set_rate(self, rate: float) -> None:
+        """Use this rate from the next step on."""
         for group in self.adam.param_groups:
             group["lr"] = rate
 
@@ -81,4 +82,4 @@ class Optimizer:
         full = self.adam.state_dict()
         full["state"] = {int(k): v for k, v in state["moments"].items()}
         self.adam.load_state_dict(full)
-        self._set(state["rate"])
+        self.set_rate(state["rate"])

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from proximo.core.batching import Batching
-from proximo.core.engines.eager import Eager, Plan
+from proximo.core.engines.choose import Engine
+from proximo.core.engines.eager import Plan
 from proximo.core.evaluate import Evaluated, evaluate, explained_variance
 from proximo.core.optim import Optimizer
 from proximo.core.streams import Stream
@@ -32,7 +33,7 @@ class Parts:
     losses: Sequence[LossTerm]
     optimizer: Optimizer
     batching: Batching
-    engine: Eager
+    engine: Engine
     plan: Plan
     schedules: Sequence[Callable[[float], None]]
     """Called with the progress in [0, 1] before each iteration."""

@@ -52,8 +52,8 @@ def bits(key: int, envs: Tensor, first_step: int, steps: int, dim: int) -> Tenso
 
 
 def uniform(key: int, envs: Tensor, first_step: int, steps: int, dim: int) -> Tensor:
-    """`[steps, N, dim]` float32 in (0, 1), 24 bits each, never 0 or 1."""
-    return (_shift(bits(key, envs, first_step, steps, dim), 40).to(torch.float32) + 0.5) * 2.0**-24
+    """`[steps, N, dim]` float32 in (0, 1), never 0 or 1: 23 bits, as one more would let float32 round up to 1."""
+    return (_shift(bits(key, envs, first_step, steps, dim), 41).to(torch.float32) + 0.5) * 2.0**-23
 
 
 def normal(key: int, envs: Tensor, first_step: int, steps: int, dim: int) -> Tensor:

@@ -15,15 +15,20 @@ class Timer:
     def __init__(self) -> None:
         self.current = dict.fromkeys(PHASES, 0.0)
         self.total = dict.fromkeys(PHASES, 0.0)
+        self._inside = [0.0]
+        """Seconds that phases inside the running one have counted, per level of nesting."""
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the block's wall time under `name`."""
+        """Count the block's wall time under `name`, without what phases inside it count."""
         begun = time.perf_counter()
+        self._inside.append(0.0)
         try:
             yield
         finally:
-            self.add(name, time.perf_counter() - begun)
+            spent = time.perf_counter() - begun
+            self.add(name, spent - self._inside.pop())
+            self._inside[-1] += spent
 
     def add(self, name: str, seconds: float) -> None:
         """Count `seconds` under `name`."""

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from proximo.config.experiment import GruMemory, LstmMemory, PolicyConfig
+from proximo.core.engines.layers import LayerGraph
 from proximo.core.types import Act, EnvSpec, NoiseSpec, Obs, Output, Rollout, State, Stats
 from proximo.errors import RunError
 from proximo.policies.fusion import ObservationEncoder
 from proximo.policies.heads import build_head
+from proximo.policies.layer_graph import layer_graph
 from proximo.policies.layers import ORTHOGONAL_GAIN, mlp, orthogonal, slot
 from proximo.policies.memory import Memory
 from proximo.policies.normalizer import ObsNormalizer
@@ -124,7 +127,7 @@ class ActorCritic(nn.Module):
         `start` `[N]` empties the memory before this step. Every memory advances, values are not computed.
         Raises RunError where a mask allows no action (checked here on a CPU, in `observe` elsewhere).
         """
-        mask = self._mask(obs)
+        mask = self.mask(obs)
         if mask is not None and mask.device.type == "cpu":
             _check_allowed(self.head.some_allowed(mask), "environment")
         seen = self.normalizer(obs)
@@ -149,7 +152,7 @@ class ActorCritic(nn.Module):
         """Take the valid rows of a fresh rollout into the observation statistics."""
         if not rollout.fresh:
             return
-        mask = self._mask(rollout.obs)
+        mask = self.mask(rollout.obs)
         if mask is not None and mask.device.type != "cpu":
             _check_allowed(self.head.some_allowed(mask) | ~rollout.valid, "step and environment")
         self.normalizer.observe(rollout.obs, rollout.valid)
@@ -162,7 +165,7 @@ class ActorCritic(nn.Module):
         """
         actor, critic = self._both
         features = actor.sequence(obs, state, start)
-        dist = self.head.distribution(self.actor_layers(features), self._mask(obs))
+        dist = self.head.distribution(self.actor_layers(features), self.mask(obs))
         if critic is not actor:
             features = critic.sequence(obs, state, start)
         return Output(dist, self._values(features))
@@ -203,7 +206,27 @@ class ActorCritic(nn.Module):
         latent = self.critic_layers(features)
         return {name: self.value_heads[slot(name)](latent).squeeze(-1) for name in self.streams}
 
-    def _mask(self, obs: Obs) -> Tensor | None:
+    @property
+    def plain_key(self) -> str | None:
+        """The key of the observation, where it is one plain float vector that no encoder changes."""
+        encoder = self._both[0].encoder
+        key = encoder.direct
+        return key if key is not None and self.spec.obs_spaces[key].dtype == np.float32 else None
+
+    def vector(self, obs: Obs) -> Tensor:
+        """What the first dense layer reads, `[..., D]`, of normalised `obs`."""
+        return self._both[0].encoder.vector(obs)
+
+    def graph(self) -> LayerGraph:
+        """The policy as dense layers; raises `Unsupported` naming a part that is something else."""
+        return layer_graph(self)
+
+    def check_mask(self, mask: Tensor) -> None:
+        """Raises RunError where a row of `mask` `[N, n]` allows no action."""
+        _check_allowed(self.head.some_allowed(mask), "environment")
+
+    def mask(self, obs: Obs) -> Tensor | None:
+        """The action mask of `obs` as bool `[..., n]`; None without one."""
         key = self.spec.mask_key
         if key is None:
             return None

@@ -69,7 +69,7 @@ class MlpEncoder(BaseFeaturesExtractor):
         return result
 
 
-class _DenseBlock(nn.Module):
+class DenseBlock(nn.Module):
     """`x + Linear(LeakyReLU(Linear(x)))`, then LeakyReLU."""
 
     def __init__(self, width: int) -> None:
@@ -92,8 +92,8 @@ class ResnetMLP(BaseFeaturesExtractor):
         self.layers = nn.Sequential(
             nn.Linear(math.prod(observation_space.shape), width),
             nn.LeakyReLU(),
-            _DenseBlock(width),
-            _DenseBlock(width),
+            DenseBlock(width),
+            DenseBlock(width),
             nn.Linear(width, width),
             nn.LeakyReLU(),
         )

@@ -165,7 +165,7 @@ class ObservationEncoder(nn.Module):
         """Normalised observations of any leading shape `L` to `[L, F]`."""
         if self.direct is not None:
             x = obs[self.direct]
-            return x if x.dtype is torch.float32 else x.float()
+            return x if x.is_floating_point() else x.float()
         key = next(iter(self.view_of))
         lead = obs[key].shape[: obs[key].dim() - self.view_of[key].raw_ndim]
         count = lead.numel()
@@ -179,6 +179,17 @@ class ObservationEncoder(nn.Module):
         else:
             features = self._rows(rows)
         return features.reshape(*lead, self.features_dim)
+
+    def vector(self, obs: Obs) -> Tensor:
+        """What the encoders read, flattened and side by side: normalised observations `[..., D]`."""
+        if self.direct is not None:
+            return self(obs)  # type: ignore[no-any-return]
+        parts = []
+        for key, view in self.view_of.items():
+            lead = obs[key].shape[: obs[key].dim() - view.raw_ndim]
+            rows = view(obs[key].reshape(-1, *obs[key].shape[len(lead) :]))
+            parts.append(rows.reshape(*lead, -1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
     def _rows(self, rows: Obs) -> Tensor:
         parts: list[Tensor] = []

@@ -76,6 +76,13 @@ class ObsNormalizer(nn.Module):
             result[key] = (x - mean).div_(std).clamp_(-self.clip, self.clip)
         return result
 
+    def moments_of(self, key: str) -> tuple[Tensor | None, Tensor | None, float]:
+        """Mean, deviation and clip range of a key; (None, None, 0) where it is not normalised."""
+        if key not in self.by_key:
+            return None, None, 0.0
+        part = self.by_key[key]
+        return part.mean, part.std, self.clip
+
     def snapshot(self) -> Stats:
         """A copy of the current statistics; empty where nothing is normalised."""
         result: Stats = {}

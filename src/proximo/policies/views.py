@@ -144,4 +144,4 @@ class View(nn.Module):
             return x.float() if self.scale is None else x.float() * self.scale
         if self.kind == "scaled":
             return (x.float() - self.low) / self.span
-        return x if x.dtype is torch.float32 else x.float()
+        return x if x.is_floating_point() else x.float()

@@ -59,10 +59,12 @@ class EntropyAlarm:
         early = training.step < training.experiment.ppo.total_steps / 2
         if early and not self.warned and metrics["entropy_fraction"] < self.fraction:
             self.warned = True
-            training.say(
-                f"alarm: entropy fell to {metrics['entropy_fraction']:.1%} of its maximum at step {training.step}; "
+            text = (
+                f"entropy fell to {metrics['entropy_fraction']:.1%} of its maximum at step {training.step}; "
                 "the policy may have stopped exploring: raise ppo.entropy_coef or lower ppo.learning_rate"
             )
+            training.say(f"alarm: {text}")
+            training.run.event("alarm", training.step, {"message": text})
 
     def state_dict(self) -> dict[str, Any]:
         """Whether it warned."""

@@ -27,6 +27,10 @@ class Eager:
 
     name = "eager"
 
+    def policy(self, policy: Policy) -> Policy:
+        """PyTorch acts as it is."""
+        return policy
+
     def learn(
         self,
         policy: Policy,

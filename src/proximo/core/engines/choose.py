@@ -1,0 +1,48 @@
+"""Which engine computes: the first of native and eager that can do everything asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from proximo.core.batching import Batching, Units
+from proximo.core.engines.eager import Eager, Plan
+from proximo.core.engines.native import Native
+from proximo.core.engines.native.library import status
+from proximo.core.optim import Optimizer
+from proximo.core.types import LossTerm, Policy, Source
+from proximo.errors import UserError
+
+
+class Engine(Protocol):
+    """Acts, values and learns; owns no random numbers and nothing that a checkpoint needs."""
+
+    name: str
+
+    def policy(self, policy: Any) -> Policy:
+        """The policy as this engine acts and values with it."""
+
+    def learn(
+        self,
+        policy: Any,
+        optimizer: Optimizer,
+        losses: Sequence[LossTerm],
+        batching: Batching,
+        parts: Sequence[Units],
+        plan: Plan,
+    ) -> dict[str, float]:
+        """All epochs and minibatches of one update; returns its metrics."""
+
+
+def choose_engine(
+    wanted: str, policy: Any, losses: Sequence[LossTerm], sources: Sequence[Source], batching: Batching
+) -> tuple[Engine, str]:
+    """The engine and why it was chosen; UserError where the one asked for cannot do what is configured."""
+    if wanted == "eager":
+        return Eager(), "as configured"
+    refused = Native.refuses(policy, losses, sources, batching)
+    if refused is None:
+        return Native(policy), f"kernels {status()}"
+    if wanted == "native":
+        raise UserError(f"engine: native cannot do this: {refused}; use engine: auto or eager")
+    return Eager(), f"native does not do this: {refused}"

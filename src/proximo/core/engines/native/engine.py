@@ -1,0 +1,288 @@
+"""The native engine: acts, values and learns through the kernels, on the torch policy's own parameters.
+
+It computes what the eager engine does (tests hold its gradients to autograd's); draws no random numbers; keeps
+nothing that a checkpoint would need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ctypes import byref
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from proximo.core.batching import Batching, RowBatches, Units
+from proximo.core.engines.eager import Plan
+from proximo.core.engines.layers import LayerGraph, Unsupported
+from proximo.core.engines.native.library import (
+    INSTALL,
+    MAX_ACTIONS,
+    MAX_STREAMS,
+    CallActing,
+    CallMetrics,
+    CallRows,
+    CallSettings,
+    library,
+)
+from proximo.core.engines.native.model import Model
+from proximo.core.losses import EntropyLoss, PolicyLoss, ValueLoss
+from proximo.core.optim import ADAPTIVE_RANGE, Optimizer
+from proximo.core.types import Act, LossTerm, Obs, Policy, Source, State
+
+BUILT_IN = (PolicyLoss, ValueLoss, EntropyLoss)
+
+
+class Native:
+    """Kernels for dense actor-critics with categorical or Gaussian heads and the built-in losses, on a CPU."""
+
+    name = "native"
+
+    def __init__(self, policy: Any, dtype: torch.dtype = torch.float32) -> None:
+        self.graph: LayerGraph = policy.graph()
+        self.model = Model(self.graph, dtype)
+        self._learn = getattr(library(), "proximo_learn64" if self.model.wide else "proximo_learn32")
+        self.gradient: Tensor | None = None
+        """Where tests want the last minibatch's gradient, laid out as theta."""
+        self.model.bind()
+        self.optimizer: Optimizer | None = None
+
+    @staticmethod
+    def refuses(
+        policy: Any, losses: Sequence[LossTerm], sources: Sequence[Source], batching: Batching
+    ) -> str | None:
+        """What this engine cannot do here, in words; None where it can do all."""
+        if library() is None:
+            return f"its kernels are not built: {INSTALL}"
+        if next(policy.parameters()).device.type != "cpu":
+            return "it runs on the CPU only"
+        foreign = [term.name for term in losses if type(term) not in BUILT_IN]
+        if foreign or len(losses) != len(BUILT_IN):
+            return f"loss {', '.join(foreign) or 'terms other than the built-in three'}"
+        if any(source.off_policy for source in sources):
+            return "off-policy sources"
+        if not isinstance(batching, RowBatches):
+            return "minibatches of sequences"
+        try:
+            graph = policy.graph()
+        except Unsupported as part:
+            return str(part)
+        if graph.actions > MAX_ACTIONS or len(graph.streams) > MAX_STREAMS:
+            return f"more than {MAX_ACTIONS} actions or {MAX_STREAMS} streams"
+        return None
+
+    def policy(self, policy: Any) -> Policy:
+        """The same policy, acting and valuing through the kernels."""
+        return NativePolicy(policy, self.model)
+
+    def learn(
+        self,
+        policy: Any,
+        optimizer: Optimizer,
+        losses: Sequence[LossTerm],
+        batching: Batching,
+        parts: Sequence[Units],
+        plan: Plan,
+    ) -> dict[str, float]:
+        """All epochs and minibatches in one call; the same metrics as the eager engine's."""
+        assert isinstance(batching, RowBatches)
+        self._bind(optimizer)
+        (units,) = parts
+        fields = units.fields
+        streams = self.graph.streams
+        rows, keep = self._rows(policy, fields, units.count, streams)
+        order = batching.orders(units.count, plan.epochs)
+        settings = self._settings(optimizer, losses, batching.size, plan)
+        metrics = CallMetrics()
+        model = self.model
+        self._learn(
+            byref(model.program),
+            byref(rows),
+            byref(settings),
+            order.data_ptr(),
+            model.theta.data_ptr(),
+            model.first.data_ptr(),
+            model.second.data_ptr(),
+            model.learn_memory(min(batching.size, units.count)).data_ptr(),
+            byref(metrics),
+            None if self.gradient is None else self.gradient.data_ptr(),
+        )
+        del keep
+        self._finish(optimizer, metrics)
+        return _report(metrics, streams, settings)
+
+    def _rows(
+        self, policy: Any, fields: dict[str, Tensor], count: int, streams: Sequence[str]
+    ) -> tuple[CallRows, list[Tensor]]:
+        obs = {name.removeprefix("obs/"): entry for name, entry in fields.items() if name.startswith("obs/")}
+        dtype = self.model.dtype
+        columns = {
+            "obs": policy.vector(obs).to(dtype).contiguous(),
+            "action": fields["action"].contiguous(),
+            "logp_old": fields["logp_old"].to(dtype).contiguous(),
+            "advantage": fields["advantage"].to(dtype).contiguous(),
+        }
+        for name in ("value", "target"):
+            entries = [fields[f"{name}/{stream}"].to(dtype) for stream in streams]
+            stacked = entries[0].contiguous() if len(entries) == 1 else torch.stack(entries)
+            columns["value_old" if name == "value" else "target"] = stacked
+        if self.graph.mask_key is not None:
+            columns["mask"] = _mask(policy, obs)
+        call = CallRows(count=count, **{name: column.data_ptr() for name, column in columns.items()})
+        return call, list(columns.values())
+
+    def _settings(
+        self, optimizer: Optimizer, losses: Sequence[LossTerm], minibatch: int, plan: Plan
+    ) -> CallSettings:
+        group = optimizer.adam.param_groups[0]
+        by_type = {type(term): term for term in losses}
+        policy, value, entropy = (by_type[kind] for kind in BUILT_IN)
+        assert isinstance(policy, PolicyLoss)
+        assert isinstance(value, ValueLoss)
+        low, high = ADAPTIVE_RANGE
+        return CallSettings(
+            learning_rate=optimizer.learning_rate,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            max_grad_norm=optimizer.max_grad_norm,
+            clip=policy.clip,
+            value_clip=-1.0 if value.clip is None else value.clip,
+            value_coef=value.weight,
+            entropy_coef=entropy.weight,
+            target_kl=-1.0 if plan.target_kl is None else plan.target_kl,
+            desired_kl=optimizer.desired_kl if plan.adaptive else -1.0,
+            low_rate=low,
+            high_rate=high,
+            minibatch=minibatch,
+            epochs=plan.epochs,
+            normalize_advantage=int(policy.normalize),
+            adam_step=int(self._steps[0]),
+        )
+
+    def _bind(self, optimizer: Optimizer) -> None:
+        # Parameters and moments are views of the kernels' vectors until something replaces them (loading does).
+        if not self.model.is_bound():
+            self.model.bind()
+            self.optimizer = None
+        state = optimizer.adam.state
+        if self.optimizer is optimizer and all(
+            state[parameter]["exp_avg"].data_ptr() == address for parameter, address in self._moments
+        ):
+            return
+        pairs = zip(self.model.views(self.model.first), self.model.views(self.model.second), strict=True)
+        self._steps, self._moments = [], []
+        for (parameter, first), (_, second) in pairs:
+            entry = state[parameter]
+            for name, view in (("exp_avg", first), ("exp_avg_sq", second)):
+                view.copy_(entry[name]) if name in entry else view.zero_()
+                entry[name] = view
+            entry.setdefault("step", torch.zeros((), dtype=torch.float32))
+            self._steps.append(entry["step"])
+            self._moments.append((parameter, first.data_ptr()))
+        self.optimizer = optimizer
+
+    def _finish(self, optimizer: Optimizer, metrics: CallMetrics) -> None:
+        for step in self._steps:
+            step.fill_(metrics.adam_step)
+        if optimizer.schedule == "adaptive":
+            optimizer.set_rate(metrics.learning_rate)
+
+
+class NativePolicy:
+    """A policy that acts and values through the kernels; everything else is the torch policy's."""
+
+    def __init__(self, policy: Any, model: Model) -> None:
+        self.module = policy
+        self.model = model
+        self.noise, self.recurrent, self.streams = policy.noise, policy.recurrent, policy.streams
+        self.direct = policy.plain_key
+        """The key of the one plain observation vector: the kernels then normalise it themselves."""
+        self._theta, self._memory = model.theta.data_ptr(), model.forward_memory.data_ptr()
+        self._gaussian = model.graph.head == "gaussian"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.module, name)
+
+    def act(self, obs: Obs, state: State, start: Tensor, noise: Tensor | None) -> Act:
+        """As the torch policy's `act`, on raw observations `[N, ...]`."""
+        graph, module = self.model.graph, self.module
+        if not self.model.is_bound():
+            self.model.bind()
+        if self.direct is None:
+            vector, mean, std, clip = module.vector(module.normalize(obs)), None, None, 0.0
+        else:
+            vector = obs[self.direct]
+            mean, std, clip = module.normalizer.moments_of(self.direct)
+        vector = vector.contiguous()
+        count = vector.shape[0]
+        mask = None
+        if graph.mask_key is not None:
+            mask = _mask(module, obs)
+            module.check_mask(mask)
+        action = torch.empty(count, graph.actions) if self._gaussian else None
+        choice = None if self._gaussian else torch.empty(count, dtype=torch.int64)
+        logp = torch.empty(count)
+        noise = None if noise is None else noise.contiguous()
+        call = CallActing(
+            count,
+            vector.data_ptr(),
+            None if mean is None else mean.data_ptr(),
+            None if std is None else std.data_ptr(),
+            clip,
+            None if mask is None else mask.data_ptr(),
+            None if noise is None else noise.data_ptr(),
+            None if choice is None else choice.data_ptr(),
+            None if action is None else action.data_ptr(),
+            logp.data_ptr(),
+        )
+        library().proximo_act(byref(self.model.program), byref(call), self._theta, self._memory)
+        chosen = action if choice is None else choice
+        assert chosen is not None
+        return Act(chosen, logp, {})
+
+    def values(
+        self,
+        obs: Obs,
+        state: State,
+        start: Tensor,
+        rows: tuple[Tensor, Tensor],
+        row_obs: Obs,
+        row_start: Tensor,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], State]:
+        """As the torch policy's `values`; feed-forward, so successors are rows like all others."""
+        inputs = self.module.vector(obs)
+        lead, extra = inputs.shape[:-1], self.module.vector(row_obs)
+        flat = torch.cat([inputs.reshape(-1, inputs.shape[-1]), extra]).to(self.model.dtype)
+        out = torch.empty(len(self.streams), flat.shape[0], dtype=self.model.dtype)
+        library().proximo_values32(
+            byref(self.model.program),
+            flat.shape[0],
+            flat.data_ptr(),
+            self._theta,
+            out.data_ptr(),
+            self._memory,
+        )
+        count = lead.numel()
+        values = {name: out[i, :count].reshape(lead) for i, name in enumerate(self.streams)}
+        return values, {name: out[i, count:] for i, name in enumerate(self.streams)}, {}
+
+
+def _mask(policy: Any, obs: Obs) -> Tensor:
+    mask: Tensor = policy.mask(obs)
+    return mask.contiguous().view(torch.uint8)
+
+
+def _report(metrics: CallMetrics, streams: Sequence[str], settings: CallSettings) -> dict[str, float]:
+    result = {"epochs": metrics.epochs, "kl_stop": metrics.stopped}
+    if metrics.weight == 0.0:
+        return result
+    names = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction", "loss", "grad_norm")
+    result |= {name: getattr(metrics, name) / metrics.weight for name in names}
+    result["entropy_loss"] = -result["entropy"]
+    if len(streams) > 1:
+        for index, stream in enumerate(streams):
+            result[f"value_loss/{stream}"] = metrics.stream_loss[index] / metrics.weight
+    return result
