@@ -1,6 +1,5 @@
 """The package as a whole: what it exports, and that its papers say what is true."""
 
-import inspect
 import re
 import subprocess
 import sys
@@ -19,17 +18,6 @@ def test_everything_listed_can_be_had() -> None:
         assert getattr(proximo, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         proximo.nothing  # noqa: B018
-
-
-def test_train_is_the_function_even_after_its_module_was_imported() -> None:
-    code = (
-        "import proximo.train, proximo\n"
-        "from proximo.train import Result\n"
-        "from proximo import train\n"
-        "import inspect; assert inspect.isfunction(train) and proximo.train is train"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-    assert inspect.isfunction(proximo.train)
 
 
 def test_the_readme_has_two_set_up_lines() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import sys
 from importlib.metadata import version
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,14 +19,14 @@ if TYPE_CHECKING:
     from proximo.policies.encoders import BaseFeaturesExtractor
     from proximo.runs.evaluation import evaluate
     from proximo.runs.run import Run
-    from proximo.train import Result, resume, train
+    from proximo.launch import Result, resume, train
 
 _HOMES = {
     "Agent": "proximo.agent",
     "BaseFeaturesExtractor": "proximo.policies.encoders",
     "Experiment": "proximo.config.experiment",
     "ProximoError": "proximo.errors",
-    "Result": "proximo.train",
+    "Result": "proximo.launch",
     "Run": "proximo.runs.run",
     "RunError": "proximo.errors",
     "UserError": "proximo.errors",
@@ -36,8 +35,8 @@ _HOMES = {
     "load": "proximo.agent",
     "load_experiment": "proximo.config.load",
     "make_env": "proximo.envs.make",
-    "resume": "proximo.train",
-    "train": "proximo.train",
+    "resume": "proximo.launch",
+    "train": "proximo.launch",
 }
 
 __all__ = [
@@ -72,15 +71,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """Keeps `proximo.train` the function, also after the import system has bound the module of that name."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _HOMES and isinstance(value, ModuleType):
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -245,9 +245,10 @@ class Training:
             )
             words = verdict(result, baseline)
             low, high = result.return_ci95
+            spread = f"95 % interval {low:.6g} to {high:.6g}, " if len(result.returns) > 1 else ""
+            count = f"{len(result.returns)} episode{'s' if len(result.returns) > 1 else ''}"
             lines.append(
-                f"return {mean:.6g} (95 % interval {low:.6g} to {high:.6g}, {len(result.returns)} episodes); "
-                f"random policy {baseline.return_mean:.6g}: {words}"
+                f"return {mean:.6g} ({spread}{count}); random policy {baseline.return_mean:.6g}: {words}"
             )
             record = result.as_dict() | {"random_return_mean": baseline.return_mean, "verdict": words}
             self.run.event("result", self.step, record)

@@ -12,7 +12,7 @@ from proximo.errors import UserError
 
 if TYPE_CHECKING:
     from proximo.config.dialects import Translation
-    from proximo.train import Result
+    from proximo.launch import Result
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -61,7 +61,7 @@ def _train(args: argparse.Namespace) -> int:
         _show(loaded.translation, args)
     if plan is not None:
         return seeds.run(plan, loaded.experiment, args.source, items, _flags(args))
-    from proximo.train import train
+    from proximo.launch import train
 
     return _finish(train(loaded.experiment, verbosity=args.verbosity), args.result)
 
@@ -81,7 +81,7 @@ def _flags(args: argparse.Namespace) -> list[str]:
 
 
 def _resume(args: argparse.Namespace) -> int:
-    from proximo.train import resume
+    from proximo.launch import resume
 
     _check_writable(args.result)
     return _finish(resume(args.path, args.items, verbosity=args.verbosity), args.result)

@@ -65,7 +65,10 @@ def layer_graph(policy: ActorCritic) -> LayerGraph:
     builder = _Builder()
     trunks = list(dict.fromkeys(policy.trunks.values()))
     roles = ["actor critic"] if len(trunks) == 1 else ["actor", "critic"]
-    ends = [_encode(builder, trunk.encoder, role) for trunk, role in zip(trunks, roles, strict=True)]
+    ends = [
+        _encode(builder, cast(ObservationEncoder, trunk.encoder), role)
+        for trunk, role in zip(trunks, roles, strict=True)
+    ]
     actor = builder.sequential(ends[0], policy.actor_layers, "actor")
     critic = builder.sequential(ends[-1], policy.critic_layers, "critic")
     logits = builder.dense(actor, [linear], None, "actor")

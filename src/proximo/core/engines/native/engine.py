@@ -47,6 +47,8 @@ class Native:
         """Where tests want the last minibatch's gradient, laid out as theta."""
         self.model.bind()
         self.optimizer: Optimizer | None = None
+        self._steps: list[Tensor] = []
+        self._moments: list[tuple[Tensor, int]] = []
 
     @staticmethod
     def refuses(

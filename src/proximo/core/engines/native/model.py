@@ -11,7 +11,7 @@ from ctypes import POINTER, byref, c_int32, cast, pointer
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from proximo.core.engines.layers import ACTIVATIONS, OBS, Dense, LayerGraph
 from proximo.core.engines.native.library import PAD, CallOp, CallProgram, library
@@ -31,7 +31,7 @@ class Model:
         self.graph = graph
         self.dtype = dtype
         self.wide = int(dtype == torch.float64)
-        self.slots: list[tuple[nn.Parameter, int, tuple[int, int] | None]] = []
+        self.slots: list[tuple[Tensor, int, tuple[int, int] | None]] = []
         """Parameter, offset of its first number, and for weights (inputs, row length)."""
         ops, size, natural = self._operations()
         log_std = size
@@ -72,7 +72,7 @@ class Model:
             self._learn_memory = {rows: aligned(count, torch.uint8)}
         return self._learn_memory[rows]
 
-    def views(self, vector: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    def views(self, vector: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Each torch parameter with its view (in the parameter's shape) of a vector laid out as theta."""
         for parameter, offset, weight in self.slots:
             if weight is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from proximo.agent import checkpoint_folder
 from proximo.config.experiment import Experiment
 from proximo.errors import ProximoError, RunError, UserError
 from proximo.runs import checkpoint
@@ -21,6 +22,8 @@ def train(experiment: Experiment, *, verbosity: int = 0) -> Result:
 
     Raises: UserError for what cannot be built, RunError for what fails while running.
     """
+    if experiment.init_from is not None:
+        Run.open(experiment.init_from)
     run = Run.create(experiment)
     try:
         run.lock()
@@ -88,7 +91,7 @@ def _out_of_memory(experiment: Experiment) -> str:
 
 
 def _start_from(training: Training, path: str) -> None:
-    folder, _ = Run.open(path).checkpoint()
+    folder = checkpoint_folder(Run.open(path))
     state = checkpoint.load_part(folder, "policy")
     try:
         training.built.policy.load_state_dict(state)
