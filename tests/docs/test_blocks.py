@@ -90,3 +90,20 @@ def test_links_lead_somewhere(page):
             continue
         path = (page.parent / target.partition("#")[0]).resolve()
         assert path.exists(), f"{page.name}: {target}"
+
+
+def label(line):
+    """The beginning of a printed line, up to its first number or colon."""
+    words = re.split(r"[:\d(]", line.strip(), maxsplit=1)[0].strip()
+    return "progress" if re.match(r"[\d,]+ of [\d,]+ steps", line.strip()) else words
+
+
+def test_the_tutorial_shows_every_line_that_training_prints(tmp_path, capsys):
+    page = ROOT / "docs" / "tutorial.md"
+    shown = "\n".join(b.text for b in blocks(page) if b.language == "text" and not b.title)
+    first = next(b for b in runnable(page) if b.text.startswith("proximo train CartPole-v1"))
+    with workplace(tmp_path):
+        Session().run(first, lambda: "")
+    printed = {label(line) for line in capsys.readouterr().out.splitlines()}
+    assert printed == {"settings", "engine", "progress", "run", "return", "watch it"}
+    assert printed <= {label(line) for line in shown.splitlines()}
