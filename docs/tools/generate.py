@@ -26,7 +26,7 @@ CONFIG_HEAD = """# Configuration
 
 Every key of an experiment: in a YAML file, as `key=value` on the command line, or as arguments of `Experiment` in
 Python. Paths are joined with dots: `ppo.clip=0.1`. Only `env.id` is required. Unknown keys are refused, with the
-nearest known one.
+nearest known one. Each line below gives the key, its default and what is allowed.
 
 `proximo config explain CartPole-v1` prints the same with the values that an experiment really has and where each
 came from; `proximo config schema` prints the JSON Schema.
