@@ -21,6 +21,7 @@ from proximo.core.losses import CloningLoss, CustomLoss, EntropyLoss, PolicyLoss
 from proximo.core.normalize import RewardScaler
 from proximo.core.optim import Optimizer
 from proximo.core.ppo import PPO, Parts, normalize_rollout_advantages
+from proximo.core.returns import Recursions
 from proximo.core.streams import Stream
 from proximo.core.timer import Timer
 from proximo.core.types import EnvSpec, LossTerm, RewardTerm, Source, VecEnv
@@ -118,7 +119,7 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
         policy=engine.policy(policy),
         sources=sources,
         terms=_terms(exp),
-        streams=_streams(exp, env.spec.num_envs, device),
+        streams=_streams(exp, env.spec.num_envs, device, engine.recursions),
         losses=losses,
         optimizer=optimizer,
         batching=batching,
@@ -153,11 +154,13 @@ def _batching(exp: cfg.Experiment, recurrent: bool, length: int) -> Batching:
     return RowBatches(exp.ppo.minibatch_size, mix, key)
 
 
-def _streams(exp: cfg.Experiment, num_envs: int, device: torch.device) -> list[Stream]:
+def _streams(
+    exp: cfg.Experiment, num_envs: int, device: torch.device, recursions: Recursions
+) -> list[Stream]:
     ppo = exp.ppo
 
     def scaler(on: bool, gamma: float) -> RewardScaler | None:
-        return RewardScaler(num_envs, gamma, ppo.reward_clip, device) if on else None
+        return RewardScaler(num_envs, gamma, ppo.reward_clip, device, recursions) if on else None
 
     task = Stream(
         cfg.TASK_STREAM, 1.0, ppo.gamma, ppo.gae_lambda, scaler=scaler(ppo.normalize_reward, ppo.gamma)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proximo.core.returns import estimate
+from proximo.core.returns import TORCH, Recursions, estimate
 from proximo.core.streams import Stream
 from proximo.core.types import Correction, Obs, Policy, RewardTerm, Rollout, Source, State
 
@@ -43,6 +43,7 @@ def evaluate(
     source: Source,
     streams: Sequence[Stream],
     terms: Sequence[RewardTerm],
+    recursions: Recursions = TORCH,
 ) -> Evaluated:
     """Evaluate a rollout whose reward terms are filled in; no carried state is changed."""
     obs = policy.normalize(rollout.obs, rollout.stats)
@@ -72,6 +73,7 @@ def evaluate(
             gamma=stream.gamma,
             lam=stream.lam,
             valid=valid,
+            recursions=recursions,
         )
         advantage = advantage + stream.weight * part
     return Evaluated(rollout, obs, logp_old, value, targets, advantage, rewards, correction)

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from proximo.core.returns import TORCH, Recursions
+
 
 class RunningMoments(nn.Module):
     """Count, mean and variance of a stream of vectors, merged batch by batch (Chan et al. 1979).
@@ -56,7 +58,10 @@ class RewardScaler:
     would otherwise be unscaled.
     """
 
-    def __init__(self, num_envs: int, gamma: float, clip: float, device: torch.device) -> None:
+    def __init__(
+        self, num_envs: int, gamma: float, clip: float, device: torch.device, recursions: Recursions = TORCH
+    ) -> None:
+        self.recursions = recursions
         self.gamma = gamma
         self.clip = clip
         self.moments = RunningMoments().to(device)
@@ -66,13 +71,7 @@ class RewardScaler:
     def scale(self, reward: Tensor, done: Tensor, valid: Tensor, *, learn: bool = True) -> Tensor:
         """Take in and scale `reward` `[T, N]`; `done` cuts the return, invalid rows are passed over."""
         if learn:
-            returns = torch.empty_like(reward, dtype=torch.float64)
-            running = self.running
-            for t in range(reward.shape[0]):
-                running = torch.where(valid[t], running * self.gamma + reward[t], running)
-                returns[t] = running
-                running = running * ~done[t]
-            self.running = running
+            returns = self.recursions.discount(reward, done, valid, self.gamma, self.running)
             self.moments.update(returns[valid])
         return (reward / self.moments.std().to(reward.dtype)).clamp(-self.clip, self.clip)
 

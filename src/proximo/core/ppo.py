@@ -64,7 +64,7 @@ class PPO:
             for rollout in rollouts:
                 rollout.rewards = {term.name: term(rollout) for term in parts.terms}
             data = [
-                evaluate(parts.policy, rollout, source, parts.streams, parts.terms)
+                evaluate(parts.policy, rollout, source, parts.streams, parts.terms, parts.engine.recursions)
                 for rollout, source in zip(rollouts, parts.sources, strict=True)
             ]
             for transform in parts.advantages:

@@ -12,11 +12,83 @@ Shapes: every tensor `[T, N]`.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 
-@torch.no_grad()
+class Recursions(Protocol):
+    """The two loops over time, which an engine may compute its own way."""
+
+    def advantage(
+        self,
+        reward: Tensor,
+        value: Tensor,
+        next_value: Tensor,
+        terminated: Tensor,
+        done: Tensor,
+        rho: Tensor | None,
+        c: Tensor | None,
+        gamma: float,
+        lam: float,
+        valid: Tensor | None,
+    ) -> Tensor:
+        """As `estimate`, without the target."""
+
+    def discount(self, reward: Tensor, done: Tensor, valid: Tensor, gamma: float, running: Tensor) -> Tensor:
+        """Running discounted returns `[T, N]` float64; `running` `[N]` is carried on in place."""
+
+
+class TorchRecursions:
+    """The reference: one step of time after the other in PyTorch, on any device and in any precision."""
+
+    @torch.no_grad()
+    def advantage(
+        self,
+        reward: Tensor,
+        value: Tensor,
+        next_value: Tensor,
+        terminated: Tensor,
+        done: Tensor,
+        rho: Tensor | None,
+        c: Tensor | None,
+        gamma: float,
+        lam: float,
+        valid: Tensor | None,
+    ) -> Tensor:
+        """The recursion at the head of this file."""
+        delta = reward + gamma * next_value * ~terminated - value
+        decay = gamma * lam * (~done).to(value.dtype)
+        if rho is not None:
+            delta = rho * delta
+        if c is not None:
+            decay = decay * c
+        if valid is not None:
+            delta = torch.where(valid, delta, 0.0)
+            decay = torch.where(valid, decay, 1.0)
+        advantage = torch.empty_like(value)
+        carry = torch.zeros_like(value[0])
+        for t in range(value.shape[0] - 1, -1, -1):
+            carry = torch.addcmul(delta[t], decay[t], carry, out=advantage[t])
+        return advantage
+
+    @torch.no_grad()
+    def discount(self, reward: Tensor, done: Tensor, valid: Tensor, gamma: float, running: Tensor) -> Tensor:
+        """R_t = γ R_{t−1} + r_t inside an episode; rows that only reset change nothing."""
+        returns = torch.empty_like(reward, dtype=torch.float64)
+        carried = running.clone()
+        for t in range(reward.shape[0]):
+            carried = torch.where(valid[t], carried * gamma + reward[t], carried)
+            returns[t] = carried
+            carried = carried * ~done[t]
+        running.copy_(carried)
+        return returns
+
+
+TORCH = TorchRecursions()
+
+
 def estimate(
     reward: Tensor,
     value: Tensor,
@@ -29,23 +101,12 @@ def estimate(
     gamma: float,
     lam: float,
     valid: Tensor | None = None,
+    recursions: Recursions = TORCH,
 ) -> tuple[Tensor, Tensor]:
     """Advantage and value target `[T, N]`.
 
     `rho`, `c`: None stands for exactly 1. `valid`: rows that only reset an environment carry the recursion
     through unchanged (their own advantage is never used).
     """
-    delta = reward + gamma * next_value * ~terminated - value
-    decay = gamma * lam * (~done).to(value.dtype)
-    if rho is not None:
-        delta = rho * delta
-    if c is not None:
-        decay = decay * c
-    if valid is not None:
-        delta = torch.where(valid, delta, 0.0)
-        decay = torch.where(valid, decay, 1.0)
-    advantage = torch.empty_like(value)
-    carry = torch.zeros_like(value[0])
-    for t in range(value.shape[0] - 1, -1, -1):
-        carry = torch.addcmul(delta[t], decay[t], carry, out=advantage[t])
+    advantage = recursions.advantage(reward, value, next_value, terminated, done, rho, c, gamma, lam, valid)
     return advantage, value + advantage

@@ -13,7 +13,9 @@ from proximo.config.experiment import Experiment
 from proximo.core.engines.eager import Eager, Plan
 from proximo.core.engines.native import Native
 from proximo.core.engines.native.library import INSTALL, library
+from proximo.core.engines.native.recursions import NativeRecursions
 from proximo.core.evaluate import evaluate
+from proximo.core.returns import TORCH
 from proximo.core.timer import Timer
 
 pytestmark = pytest.mark.skipif(library() is None, reason=f"the native kernels are not built: {INSTALL}")
@@ -171,6 +173,27 @@ def test_acting_and_values(case, level):
         for a, b in zip(policy.values(*args)[:2], native.values(*args)[:2], strict=True):
             for name in a:
                 assert torch.allclose(a[name], b[name], atol=1e-5)
+
+
+def test_recursions(level):
+    """Returns and advantages as the reference computes them, with resets and truncations in the middle."""
+    generator = torch.Generator().manual_seed(0)
+
+    def rand(*shape):
+        return torch.rand(*shape, generator=generator)
+
+    reward, value, following, rho, c = (rand(50, 3) for _ in range(5))
+    terminated, done, valid = rand(50, 3) < 0.05, rand(50, 3) < 0.1, rand(50, 3) > 0.1
+    done |= terminated
+    native = NativeRecursions()
+    for weights in ((None, None), (rho, c)):
+        for mask in (None, valid):
+            args = (reward, value, following, terminated, done, *weights, 0.99, 0.95, mask)
+            assert torch.allclose(TORCH.advantage(*args), native.advantage(*args), atol=1e-5)
+    first, second = torch.full((3,), 0.5).double(), torch.full((3,), 0.5).double()
+    expected = TORCH.discount(reward, done, valid, 0.9, first)
+    assert torch.allclose(expected, native.discount(reward, done, valid, 0.9, second), atol=1e-12)
+    assert torch.allclose(first, second, atol=1e-12)
 
 
 def test_elementary_functions(level):

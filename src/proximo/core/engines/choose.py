@@ -10,6 +10,7 @@ from proximo.core.engines.eager import Eager, Plan
 from proximo.core.engines.native import Native
 from proximo.core.engines.native.library import status
 from proximo.core.optim import Optimizer
+from proximo.core.returns import Recursions
 from proximo.core.types import LossTerm, Policy, Source
 from proximo.errors import UserError
 
@@ -18,6 +19,7 @@ class Engine(Protocol):
     """Acts, values and learns; owns no random numbers and nothing that a checkpoint needs."""
 
     name: str
+    recursions: Recursions
 
     def policy(self, policy: Any) -> Policy:
         """The policy as this engine acts and values with it."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from proximo.core.batching import Batching, Units
 from proximo.core.optim import Optimizer
+from proximo.core.returns import TORCH, Recursions
 from proximo.core.types import LossTerm, Policy
 
 
@@ -26,6 +27,7 @@ class Eager:
     """Runs all epochs and minibatches of an update with autograd."""
 
     name = "eager"
+    recursions: Recursions = TORCH
 
     def policy(self, policy: Policy) -> Policy:
         """PyTorch acts as it is."""

@@ -27,8 +27,10 @@ from proximo.core.engines.native.library import (
     library,
 )
 from proximo.core.engines.native.model import Model
+from proximo.core.engines.native.recursions import NativeRecursions
 from proximo.core.losses import EntropyLoss, PolicyLoss, ValueLoss
 from proximo.core.optim import ADAPTIVE_RANGE, Optimizer
+from proximo.core.returns import Recursions
 from proximo.core.types import Act, LossTerm, Obs, Policy, Source, State
 
 BUILT_IN = (PolicyLoss, ValueLoss, EntropyLoss)
@@ -46,6 +48,7 @@ class Native:
         self.gradient: Tensor | None = None
         """Where tests want the last minibatch's gradient, laid out as theta."""
         self.model.bind()
+        self.recursions: Recursions = NativeRecursions()
         self.optimizer: Optimizer | None = None
         self._steps: list[Tensor] = []
         self._moments: list[tuple[Tensor, int]] = []
@@ -95,7 +98,8 @@ class Native:
         streams = self.graph.streams
         rows, keep = self._rows(policy, fields, units.count, streams)
         order = batching.orders(units.count, plan.epochs)
-        settings = self._settings(optimizer, losses, batching.size, plan)
+        minibatch = min(batching.size, units.count)
+        settings = self._settings(optimizer, losses, minibatch, plan)
         metrics = CallMetrics()
         model = self.model
         self._learn(
@@ -106,7 +110,7 @@ class Native:
             model.theta.data_ptr(),
             model.first.data_ptr(),
             model.second.data_ptr(),
-            model.learn_memory(min(batching.size, units.count)).data_ptr(),
+            model.learn_memory(minibatch).data_ptr(),
             byref(metrics),
             None if self.gradient is None else self.gradient.data_ptr(),
         )

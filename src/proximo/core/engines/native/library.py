@@ -124,6 +124,8 @@ def library() -> Any:
     loaded.proximo_act.argtypes, loaded.proximo_act.restype = pointers[:4], None
     loaded.proximo_advantages.argtypes = [c_int64, c_int64, *pointers[:8], c_float, c_float, c_void_p]
     loaded.proximo_advantages.restype = None
+    loaded.proximo_discounted.argtypes = [c_int64, c_int64, *pointers[:3], c_double, *pointers[:2]]
+    loaded.proximo_discounted.restype = None
     return loaded
 
 

@@ -106,4 +106,16 @@ void advantages(int64_t steps, int64_t envs, const T *reward, const T *value, co
         }
 }
 
+// Running discounted returns of core/normalize.py, [T][N]; `running` [N] is carried on.
+inline void discounted(int64_t steps, int64_t envs, const float *reward, const uint8_t *done, const uint8_t *valid,
+                       double gamma, double *running, double *out) {
+    for (int64_t t = 0; t < steps; t++)
+        for (int64_t n = 0; n < envs; n++) {
+            const int64_t i = t * envs + n;
+            if (valid[i]) running[n] = running[n] * gamma + reward[i];
+            out[i] = running[n];
+            if (done[i]) running[n] = 0;
+        }
+}
+
 } // namespace

@@ -49,6 +49,7 @@ DECLARE(void, values32, const Program *, int64_t, const float *, const float *, 
 DECLARE(void, values64, const Program *, int64_t, const double *, const double *, double *, char *)
 DECLARE(void, advantages32, int64_t, int64_t, const float *, const float *, const float *, const uint8_t *,
         const uint8_t *, const float *, const float *, const uint8_t *, float, float, float *)
+DECLARE(void, discounted, int64_t, int64_t, const float *, const uint8_t *, const uint8_t *, double, double *, double *)
 DECLARE(void, elementary32, int64_t, const float *, float *, float *)
 DECLARE(void, elementary64, int64_t, const double *, double *, double *)
 
@@ -81,6 +82,10 @@ EXPORT void proximo_advantages(int64_t steps, int64_t envs, const float *reward,
                                const uint8_t *terminated, const uint8_t *done, const float *rho, const float *c,
                                const uint8_t *valid, float gamma, float lambda, float *out) {
     EACH(advantages32, steps, envs, reward, value, next, terminated, done, rho, c, valid, gamma, lambda, out);
+}
+EXPORT void proximo_discounted(int64_t steps, int64_t envs, const float *reward, const uint8_t *done,
+                               const uint8_t *valid, double gamma, double *running, double *out) {
+    EACH(discounted, steps, envs, reward, done, valid, gamma, running, out);
 }
 EXPORT void proximo_elementary32(int64_t count, const float *x, float *e, float *t) {
     EACH(elementary32, count, x, e, t);

@@ -48,6 +48,10 @@ EXPORT void NAME(advantages32)(int64_t steps, int64_t envs, const float *reward,
                                const uint8_t *valid, float gamma, float lambda, float *out) {
     advantages<float>(steps, envs, reward, value, next, terminated, done, rho, c, valid, gamma, lambda, out);
 }
+EXPORT void NAME(discounted)(int64_t steps, int64_t envs, const float *reward, const uint8_t *done,
+                             const uint8_t *valid, double gamma, double *running, double *out) {
+    discounted(steps, envs, reward, done, valid, gamma, running, out);
+}
 EXPORT void NAME(elementary32)(int64_t count, const float *x, float *e, float *t) {
     for (int64_t i = 0; i < count; i++) e[i] = exp_(splat(x[i]))[0], t[i] = tanh_(splat(x[i]))[0];
 }
