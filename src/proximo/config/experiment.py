@@ -92,6 +92,7 @@ __all__ = [
 
 CONFIG_VERSION: Literal[1] = 1
 TASK_STREAM = "task"
+ENV_REWARD = "env"
 BUILT_IN_LOSSES = ("policy", "value", "entropy")
 
 
@@ -242,6 +243,8 @@ class Experiment(Node):
         for loss in BUILT_IN_LOSSES:
             if loss in self.losses:
                 raise ValueError(f"losses.{loss}: the built-in losses are configured under ppo")
+        if ENV_REWARD in self.rewards:
+            raise ValueError("rewards.env: the environment's own reward is always there; choose another name")
         known = {TASK_STREAM, *self.streams}
         for name, term in self.rewards.items():
             if term.stream not in known:

@@ -22,6 +22,7 @@ COLUMNS = (
     *("kl", "clip_fraction", "explained_variance", "value_mean", "reward_mean", "grad_norm", "learning_rate"),
     *("epochs", "kl_stop"),
 )
+EVAL_COLUMNS = ("return_mean", "return_low", "return_high", "length_mean", "success_rate")
 
 
 class EpisodeWindow:
@@ -72,8 +73,12 @@ def columns(experiment: Experiment) -> Sequence[str]:
     for stream in experiment.streams:
         names += [f"{stream}/{name}" for name in ("explained_variance", "value_mean", "reward_mean")]
         names.append(f"value_loss/{stream}")
+    if experiment.streams:
+        names.append("value_loss/task")
     names += [f"{name}_loss" for name in experiment.losses]
     names += [f"info/{name}" for name in experiment.env.info]
     if experiment.eval.num_evals:
-        names += [f"eval/{name}" for name in ("return_mean", "return_low", "return_high", "length_mean")]
+        prefixes = ["eval/", "eval/stochastic/"] if experiment.eval.mode == "both" else ["eval/"]
+        for prefix in prefixes:
+            names += [f"{prefix}{name}" for name in EVAL_COLUMNS]
     return [*names, *(f"time/{name}" for name in PHASES)]

@@ -48,6 +48,11 @@ POLICIES = {
     "value clip": ("CartPole-v1", {}, {"value_clip": 0.05}),
     "entropy": ("Pendulum-v1", {"head": {"type": "gaussian", "log_std_init": -0.5}}, {"entropy_coef": 0.02}),
     "short last minibatch": ("CartPole-v1", {}, {"minibatch_size": 48}),
+    "fewer rows than a minibatch": (
+        "CartPole-v1",
+        {},
+        {"num_steps": 16, "minibatch_size": 64, "value_clip": 0.1},
+    ),
     "raw advantages": ("CartPole-v1", {}, {"normalize_advantage": "none", "max_grad_norm": 0.01}),
     "weight decay": ("CartPole-v1", {}, {"weight_decay": 0.1}),
     "target kl": ("CartPole-v1", {}, {"target_kl": 0.002, "learning_rate": 1e-2}),
@@ -173,6 +178,18 @@ def test_acting_and_values(case, level):
         for a, b in zip(policy.values(*args)[:2], native.values(*args)[:2], strict=True):
             for name in a:
                 assert torch.allclose(a[name], b[name], atol=1e-5)
+
+
+def test_fewer_valid_rows_than_a_minibatch():
+    """Rows that only reset are left out: the kernels must not count on a full minibatch."""
+    built, units, plan = prepared("CartPole-v1", {}, {"num_steps": 16, "minibatch_size": 64})
+    units.fields = {name: entry[:40].clone() for name, entry in units.fields.items()}
+    units.count = 40
+    other, _, _ = prepared("CartPole-v1", {}, {"num_steps": 16, "minibatch_size": 64})
+    learn_with(Native(built.policy), built, units, plan)
+    learn_with(Eager(), other, units, plan)
+    for a, b in zip(built.policy.parameters(), other.policy.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
 
 
 def test_recursions(level):
