@@ -115,6 +115,8 @@ class Native:
             None if self.gradient is None else self.gradient.data_ptr(),
         )
         del keep
+        # Permutations of epochs that a KL stop left out are not used up, as in the eager engine.
+        batching.drawn -= plan.epochs - int(metrics.epochs + metrics.stopped)
         self._finish(optimizer, metrics)
         return _report(metrics, streams, settings)
 

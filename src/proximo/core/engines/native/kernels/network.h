@@ -16,7 +16,7 @@ template <class T> void activate(const Op &op, T *x, T *before, int64_t count) {
         V z = load(x + i), y = z;
         switch (op.activation) {
         case TANH: y = tanh_(z); break;
-        case RELU: y = z > (T)0 ? z : (V){}; break;
+        case RELU: y = z < (T)0 ? (V){} : z; break; // NaN stays NaN, so that the losses show it
         case LEAKY_RELU: y = z > (T)0 ? z : z * slope; break;
         case ELU: y = z > (T)0 ? z : (exp_(z) - (T)1) * slope; break;
         case SIGMOID: y = (T)1 / ((T)1 + exp_(-z)); break;

@@ -218,13 +218,13 @@ void adam(const Settings &s, double rate, int64_t step, double scale, T *theta, 
           int64_t count) {
     typedef typename Vec<T>::v V;
     enum { W = Vec<T>::LANES };
-    const T b1 = (T)s.beta1, b2 = (T)s.beta2, eps = (T)s.eps, factor = (T)scale;
+    const T n1 = (T)(1 - s.beta1), n2 = (T)(1 - s.beta2), b2 = (T)s.beta2, eps = (T)s.eps, factor = (T)scale;
     const T keep = (T)(1 - rate * s.weight_decay), size = (T)(rate / (1 - pow(s.beta1, step)));
     const T root = (T)(1 / sqrt(1 - pow(s.beta2, step)));
     for (int64_t i = 0; i < count; i += W) {
         V g = load(grad + i) * factor, m = load(first + i), v = load(second + i);
-        m += (g - m) * ((T)1 - b1);
-        v = v * b2 + g * g * ((T)1 - b2);
+        m += (g - m) * n1;
+        v = v * b2 + g * g * n2;
         store(first + i, m);
         store(second + i, v);
         store(theta + i, load(theta + i) * keep - size * (m / (sqrt_<T>(v) * root + eps)));
@@ -278,7 +278,7 @@ void learn(const Program &p, const Rows &data, const Settings &s, const int64_t 
             const double size = norm<T>(w.grad, p.theta_size);
             const double clip = s.max_grad_norm / (size + 1e-6);
             step++;
-            adam<T>(s, rate, step, clip < 1 ? clip : 1, theta, first, second, w.grad, p.theta_size);
+            adam<T>(s, rate, step, clip > 1 ? 1 : clip, theta, first, second, w.grad, p.theta_size);
             double *sums[] = {&m.policy_loss, &m.value_loss, &m.entropy, &m.kl, &m.clip_fraction, &m.loss};
             for (int i = 0; i < 6; i++) *sums[i] += scale * out[i];
             for (int32_t k = 0; k < p.streams; k++) m.stream_loss[k] += scale * stream_loss[k];
