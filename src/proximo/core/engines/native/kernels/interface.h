@@ -66,4 +66,21 @@ struct Acting {                 // one vector step
     int64_t *choice;            // out [N]
     float *action;              // out [N][A]
     float *logp;                // out [N]
+    const float *low, *high;    // [A] bounds, or null
+    float *bounded;             // out [N][A]: the action clipped to them, or null
+};
+
+enum Task { CARTPOLE, ACROBOT, MOUNTAIN_CAR, MOUNTAIN_CAR_CONTINUOUS, PENDULUM };
+enum { CLASSIC_STATE = 4, CLASSIC_PARAMETERS = 16, CLASSIC_OBS = 6 };
+
+struct Classic {                // N environments of one classic-control task
+    int32_t kind, num_envs;     // kind: a Task
+    double *state;              // [N][CLASSIC_STATE]
+    int64_t *episode;           // [N] number of the running episode, -1 before the first
+    int64_t *elapsed;           // [N] steps of the running episode
+    int64_t max_steps;
+    uint64_t key;               // of the stream that resets draw from
+    int64_t first_env;          // global index of environment 0
+    double *parameters;         // [N][CLASSIC_PARAMETERS] of the running episodes
+    const double *pending;      // [CLASSIC_PARAMETERS] from the next reset on
 };
