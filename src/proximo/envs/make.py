@@ -9,6 +9,7 @@ import torch
 
 from proximo.config.experiment import EnvConfig
 from proximo.core.types import VecEnv
+from proximo.envs.classic import BatchClassic, refuses
 from proximo.envs.gym import SyncEnv
 from proximo.envs.single import make_single, make_vector, only_vector
 from proximo.envs.vector import GymVectorEnv
@@ -44,7 +45,17 @@ def make_gym_vector(request: Request) -> VecEnv:
     return GymVectorEnv(env, request.config, request.device, request.first_env)
 
 
-BACKENDS: dict[str, Callable[[Request], VecEnv]] = {"sync": make_sync, "vector": make_gym_vector}
+def make_batch(request: Request) -> VecEnv:
+    """Proximo's own batch implementation of the classic-control tasks."""
+    mode = request.render_mode
+    return BatchClassic(request.config, request.num_envs, request.device, request.first_env, render_mode=mode)
+
+
+BACKENDS: dict[str, Callable[[Request], VecEnv]] = {
+    "sync": make_sync,
+    "batch": make_batch,
+    "vector": make_gym_vector,
+}
 """Ways to step the copies, by name; `auto` chooses one of them."""
 
 
@@ -56,6 +67,8 @@ def choose_backend(config: EnvConfig) -> tuple[str, str]:
         return config.backend, "asked for"
     if only_vector(config.id):
         return "vector", "the environment exists only in vectorised form"
+    if refuses(config) is None:
+        return "batch", "Proximo steps all copies of the classic-control tasks at once"
     return "sync", "one process is fastest for cheap environments, and it can resume any of them"
 
 
