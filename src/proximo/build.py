@@ -114,6 +114,7 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
     losses, sources = _losses(exp, policy_loss), _sources(exp, collector, env.spec)
     batching, optimizer = _batching(exp, policy.recurrent, length), _optimizer(exp, policy)
     engine, reason = choose_engine(exp.engine, policy, losses, sources, batching)
+    collector.stepping = engine.stepping(env)
     say(f"engine: {engine.name} ({reason}); PyTorch threads: {threads}")
     parts = Parts(
         policy=engine.policy(policy),

@@ -6,7 +6,6 @@ by the next collect.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
@@ -14,8 +13,10 @@ from torch import Tensor
 
 from proximo.core import rng
 from proximo.core.episodes import EpisodeCounter
+from proximo.core.stepping import TORCH_STEPPING, Stepping
+from proximo.core.tape import Tape
 from proximo.core.timer import Timer
-from proximo.core.types import Act, Correction, Obs, Policy, Rollout, State, Step, VecEnv
+from proximo.core.types import Correction, Obs, Policy, Rollout, State, VecEnv
 
 
 class Collector:
@@ -53,11 +54,12 @@ class Collector:
         self.obs: Obs = {}
         self.state: State | None = None
         self.start = torch.ones(env.spec.num_envs, dtype=torch.bool, device=device)
-        self._buffers: dict[str, Tensor] = {}
+        self.tape = Tape(num_steps, device)
+        self.stepping: Stepping = TORCH_STEPPING
 
     def reset(self) -> None:
         """Start all environments afresh, from the run's seed."""
-        self.obs = self._move(self.env.reset(self.seed))
+        self.obs = self.move(self.env.reset(self.seed))
         self.start = torch.ones_like(self.start)
         self.state = None
         self.episodes = EpisodeCounter(self.env.spec.num_envs)
@@ -69,32 +71,10 @@ class Collector:
             self.reset()
         if self.state is None:
             self.state = policy.initial_state(self.env.spec.num_envs)
-        noise = self._noise(policy)
-        states: list[State] = []
-        finals: list[tuple[int, Tensor, Obs]] = []
-        infos: dict[str, list[Tensor]] = {}
-        clock = time.perf_counter
-        for t in range(self.num_steps):
-            begun = clock()
-            if policy.recurrent and t % self.sequence_length == 0:
-                states.append(self._sequence_start())
-            act = policy.act(self.obs, self.state, self.start, noise[t // policy.noise.every])
-            action = policy.to_env(act.action)
-            acted = clock()
-            step = self.env.step(action)
-            stepped = clock()
-            self._write(t, act, step)
-            if step.final.index.shape[0]:
-                finals.append((t, step.final.index.to(self.device), self._move(step.final.obs)))
-            for name, entry in step.info.items():
-                infos.setdefault(name, []).append(entry)
-            self.obs = self._move(step.obs)
-            self.state = act.state
-            self.start = (step.terminated | step.truncated | ~step.valid).to(self.device)
-            self.timer.add("env", stepped - acted)
-            self.timer.add("act", acted - begun + clock() - stepped)
+        self.tape.begin()
+        self.stepping.run(self, policy, self._noise(policy))
         self.steps += self.num_steps
-        return self._rollout(policy, states, finals, infos)
+        return self._rollout(policy)
 
     def correct(self, logp_old: Tensor, logp_behavior: Tensor) -> Correction:
         """Fresh rows: exactly 1."""
@@ -117,9 +97,9 @@ class Collector:
         """Restore what `state_dict` gave; environments come back by their own means (state or replay)."""
         if hasattr(self.env, "load_state_dict"):
             self.env.load_state_dict(state["env"])
-            self.obs = self._move(state["obs"])
+            self.obs = self.move(state["obs"])
             self.start = state["start"].to(self.device)
-            self.state = self._move(state["memory"])
+            self.state = self.move(state["memory"])
             self.episodes.load_state_dict(state["episodes"])
         else:
             self.reset()
@@ -131,37 +111,13 @@ class Collector:
         count = -(-self.num_steps // spec.every)
         return draw(self.key, self.envs, self.steps // spec.every, count, spec.dim)
 
-    def _sequence_start(self) -> State:
-        return {key: entry.clone() for key, entry in (self.state or {}).items()}
-
-    def _move(self, obs: Obs) -> Obs:
+    def move(self, obs: Obs) -> Obs:
+        """Onto the policy's device."""
         return {key: entry.to(self.device) for key, entry in obs.items()}
 
-    def _write(self, t: int, act: Act, step: Step) -> None:
-        rows = {f"obs/{key}": entry for key, entry in self.obs.items()}
-        rows |= {f"aux/{key}": entry for key, entry in act.aux.items()}
-        rows["action"], rows["logp"], rows["start"] = act.action, act.logp, self.start
-        rows["reward"], rows["valid"] = step.reward, step.valid
-        rows["terminated"], rows["truncated"] = step.terminated, step.truncated
-        for name, entry in rows.items():
-            buffer = self._buffers.get(name)
-            if buffer is None:
-                shape = (self.num_steps, *entry.shape)
-                buffer = torch.zeros(shape, dtype=entry.dtype, device=self.device)
-                self._buffers[name] = buffer
-            buffer[t].copy_(entry)
-
-    def _rollout(
-        self,
-        policy: Policy,
-        states: list[State],
-        finals: list[tuple[int, Tensor, Obs]],
-        infos: dict[str, list[Tensor]],
-    ) -> Rollout:
-        buffers = self._buffers
-        index = [index for _, index, _ in finals]
-        ends = [torch.full_like(index, t) for t, index, _ in finals]
-        nothing = torch.zeros(0, dtype=torch.int64, device=self.device)
+    def _rollout(self, policy: Policy) -> Rollout:
+        tape, buffers = self.tape, self.tape.buffers
+        final_t, final_n, final_obs = tape.ended(self.obs)
         rollout = Rollout(
             source=self.name,
             obs={key: buffers[f"obs/{key}"] for key in self.obs},
@@ -172,21 +128,16 @@ class Collector:
             terminated=buffers["terminated"],
             truncated=buffers["truncated"],
             valid=buffers["valid"],
-            final_t=torch.cat(ends) if ends else nothing,
-            final_n=torch.cat(index) if index else nothing,
-            final_obs={
-                key: torch.cat([obs[key] for _, _, obs in finals]) if finals else entry[:0]
-                for key, entry in self.obs.items()
-            },
+            final_t=final_t,
+            final_n=final_n,
+            final_obs=final_obs,
             last_obs=self.obs,
             last_start=self.start,
-            state={key: torch.stack([state[key] for state in states]) for key in (states or [{}])[0]},
+            state=tape.sequence_starts(),
             sequence_length=self.sequence_length,
             stats=policy.snapshot(),
-            aux={
-                name.removeprefix("aux/"): entry for name, entry in buffers.items() if name.startswith("aux/")
-            },
-            info={name: torch.stack(entries).cpu() for name, entries in infos.items()},
+            aux=tape.group("aux/"),
+            info={name: torch.stack(entries).cpu() for name, entries in tape.infos.items()},
         )
         rollout.episodes = self.episodes.finished(rollout)
         return rollout

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from proximo.core.types import Batch, Output
+from proximo.errors import RunError, user_code
 
 Metrics = dict[str, Tensor]
 
@@ -146,5 +147,10 @@ class CustomLoss:
         self.function = function
 
     def __call__(self, output: Output, batch: Batch) -> tuple[Tensor, Metrics]:
-        """The callable's scalar."""
-        return self.function(output, batch), {}
+        """The callable's scalar. Raises: RunError where it raises, or returns something else."""
+        with user_code(f"losses.{self.name}"):
+            loss = self.function(output, batch)
+        if not isinstance(loss, Tensor) or loss.dim():
+            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise RunError(f"losses.{self.name} returned {got}; it must be a scalar tensor, such as x.mean()")
+        return loss, {}

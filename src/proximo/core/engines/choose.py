@@ -11,7 +11,8 @@ from proximo.core.engines.native import Native
 from proximo.core.engines.native.library import status
 from proximo.core.optim import Optimizer
 from proximo.core.returns import Recursions
-from proximo.core.types import LossTerm, Policy, Source
+from proximo.core.stepping import Stepping
+from proximo.core.types import LossTerm, Policy, Source, VecEnv
 from proximo.errors import UserError
 
 
@@ -23,6 +24,9 @@ class Engine(Protocol):
 
     def policy(self, policy: Any) -> Policy:
         """The policy as this engine acts and values with it."""
+
+    def stepping(self, env: VecEnv) -> Stepping:
+        """How a collector goes through the steps of `env`."""
 
     def learn(
         self,

@@ -11,7 +11,8 @@ from torch import Tensor
 from proximo.core.batching import Batching, Units
 from proximo.core.optim import Optimizer
 from proximo.core.returns import TORCH, Recursions
-from proximo.core.types import LossTerm, Policy
+from proximo.core.stepping import TORCH_STEPPING, Stepping
+from proximo.core.types import LossTerm, Policy, VecEnv
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Eager:
     def policy(self, policy: Policy) -> Policy:
         """PyTorch acts as it is."""
         return policy
+
+    def stepping(self, env: VecEnv) -> Stepping:
+        """The reference's way through a rollout."""
+        return TORCH_STEPPING
 
     def learn(
         self,

@@ -20,18 +20,20 @@ from proximo.core.engines.native.library import (
     INSTALL,
     MAX_ACTIONS,
     MAX_STREAMS,
-    CallActing,
     CallMetrics,
     CallRows,
     CallSettings,
     library,
 )
 from proximo.core.engines.native.model import Model
+from proximo.core.engines.native.policy import NativePolicy, mask_bytes
 from proximo.core.engines.native.recursions import NativeRecursions
+from proximo.core.engines.native.stepping import NATIVE_STEPPING
 from proximo.core.losses import EntropyLoss, PolicyLoss, ValueLoss
 from proximo.core.optim import ADAPTIVE_RANGE, Optimizer
 from proximo.core.returns import Recursions
-from proximo.core.types import Act, LossTerm, Obs, Policy, Source, State
+from proximo.core.stepping import Stepping
+from proximo.core.types import LossTerm, Policy, Source, VecEnv
 
 BUILT_IN = (PolicyLoss, ValueLoss, EntropyLoss)
 
@@ -80,6 +82,10 @@ class Native:
     def policy(self, policy: Any) -> Policy:
         """The same policy, acting and valuing through the kernels."""
         return NativePolicy(policy, self.model)
+
+    def stepping(self, env: VecEnv) -> Stepping:
+        """Steps that read and write the rollout's memory without PyTorch between."""
+        return NATIVE_STEPPING
 
     def learn(
         self,
@@ -136,7 +142,7 @@ class Native:
             stacked = entries[0].contiguous() if len(entries) == 1 else torch.stack(entries)
             columns["value_old" if name == "value" else "target"] = stacked
         if self.graph.mask_key is not None:
-            columns["mask"] = _mask(policy, obs)
+            columns["mask"] = mask_bytes(policy, obs)
         call = CallRows(count=count, **{name: column.data_ptr() for name, column in columns.items()})
         return call, list(columns.values())
 
@@ -197,90 +203,6 @@ class Native:
             step.fill_(metrics.adam_step)
         if optimizer.schedule == "adaptive":
             optimizer.set_rate(metrics.learning_rate)
-
-
-class NativePolicy:
-    """A policy that acts and values through the kernels; everything else is the torch policy's."""
-
-    def __init__(self, policy: Any, model: Model) -> None:
-        self.module = policy
-        self.model = model
-        self.noise, self.recurrent, self.streams = policy.noise, policy.recurrent, policy.streams
-        self.direct = policy.plain_key
-        """The key of the one plain observation vector: the kernels then normalise it themselves."""
-        self._theta, self._memory = model.theta.data_ptr(), model.forward_memory.data_ptr()
-        self._gaussian = model.graph.head == "gaussian"
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.module, name)
-
-    def act(self, obs: Obs, state: State, start: Tensor, noise: Tensor | None) -> Act:
-        """As the torch policy's `act`, on raw observations `[N, ...]`."""
-        graph, module = self.model.graph, self.module
-        if not self.model.is_bound():
-            self.model.bind()
-        if self.direct is None:
-            vector, mean, std, clip = module.vector(module.normalize(obs)), None, None, 0.0
-        else:
-            vector = obs[self.direct]
-            mean, std, clip = module.normalizer.moments_of(self.direct)
-        vector = vector.contiguous()
-        count = vector.shape[0]
-        mask = None
-        if graph.mask_key is not None:
-            mask = _mask(module, obs)
-            module.check_mask(mask)
-        action = torch.empty(count, graph.actions) if self._gaussian else None
-        choice = None if self._gaussian else torch.empty(count, dtype=torch.int64)
-        logp = torch.empty(count)
-        noise = None if noise is None else noise.contiguous()
-        call = CallActing(
-            count,
-            vector.data_ptr(),
-            None if mean is None else mean.data_ptr(),
-            None if std is None else std.data_ptr(),
-            clip,
-            None if mask is None else mask.data_ptr(),
-            None if noise is None else noise.data_ptr(),
-            None if choice is None else choice.data_ptr(),
-            None if action is None else action.data_ptr(),
-            logp.data_ptr(),
-        )
-        library().proximo_act(byref(self.model.program), byref(call), self._theta, self._memory)
-        chosen = action if choice is None else choice
-        assert chosen is not None
-        return Act(chosen, logp, {})
-
-    def values(
-        self,
-        obs: Obs,
-        state: State,
-        start: Tensor,
-        rows: tuple[Tensor, Tensor],
-        row_obs: Obs,
-        row_start: Tensor,
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], State]:
-        """As the torch policy's `values`; feed-forward, so successors are rows like all others."""
-        inputs = self.module.vector(obs)
-        lead, extra = inputs.shape[:-1], self.module.vector(row_obs)
-        flat = torch.cat([inputs.reshape(-1, inputs.shape[-1]), extra]).to(self.model.dtype)
-        out = torch.empty(len(self.streams), flat.shape[0], dtype=self.model.dtype)
-        library().proximo_values32(
-            byref(self.model.program),
-            flat.shape[0],
-            flat.data_ptr(),
-            self._theta,
-            out.data_ptr(),
-            self._memory,
-        )
-        count = lead.numel()
-        values = {name: out[i, :count].reshape(lead) for i, name in enumerate(self.streams)}
-        return values, {name: out[i, count:] for i, name in enumerate(self.streams)}, {}
-
-
-def _mask(policy: Any, obs: Obs) -> Tensor:
-    mask: Tensor = policy.mask(obs)
-    return mask.contiguous().view(torch.uint8)
 
 
 def _report(metrics: CallMetrics, streams: Sequence[str], settings: CallSettings) -> dict[str, float]:

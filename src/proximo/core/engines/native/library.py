@@ -95,7 +95,7 @@ class CallActing(Structure):
         ("noise", c_void_p),
         ("choice", c_void_p),
         ("action", c_void_p),
-        ("logp", c_void_p),
+        *((name, c_void_p) for name in ("logp", "low", "high", "bounded")),
     ]
 
 

@@ -91,6 +91,11 @@ class Model:
                 parameter.data = view
         self._bound = [(parameter, parameter.data_ptr()) for parameter, _, _ in self.slots]
 
+    def ensure_bound(self) -> None:
+        """Bind again where loading or moving replaced a parameter's memory."""
+        if not self.is_bound():
+            self.bind()
+
     def is_bound(self) -> bool:
         """False where something gave a parameter another memory since."""
         return all(parameter.data_ptr() == address for parameter, address in self._bound)

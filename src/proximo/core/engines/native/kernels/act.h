@@ -63,6 +63,10 @@ inline void act(const Program &p, const Acting &a, const float *theta, char *mem
                     const float action = x[k] + z * exp1(log_std);
                     const float seen = (action - x[k]) * exp1(-log_std);
                     a.action[n * p.actions + k] = action;
+                    if (a.bounded) {
+                        const float least = action < a.low[k] ? a.low[k] : action;
+                        a.bounded[n * p.actions + k] = least > a.high[k] ? a.high[k] : least;
+                    }
                     square += seen * seen;
                     total += log_std;
                 }

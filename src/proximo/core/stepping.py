@@ -1,0 +1,47 @@
+"""How a collector goes through the steps of a rollout: a slot, so that an engine can do it its own way."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+from proximo.core.types import Policy
+
+if TYPE_CHECKING:
+    from proximo.core.collect import Collector
+
+
+class Stepping(Protocol):
+    """Fills the collector's tape with `num_steps` steps and leaves it where the next rollout goes on."""
+
+    def run(self, collector: Collector, policy: Policy, noise: Tensor) -> None:
+        """`noise` is `[T / every, N, dim]`."""
+
+
+class TorchStepping:
+    """The reference: any policy, any environment, one step after the other."""
+
+    def run(self, collector: Collector, policy: Policy, noise: Tensor) -> None:
+        """Act, step, record."""
+        clock = time.perf_counter
+        assert collector.state is not None
+        for t in range(collector.num_steps):
+            begun = clock()
+            if policy.recurrent and t % collector.sequence_length == 0:
+                collector.tape.states.append({key: entry.clone() for key, entry in collector.state.items()})
+            act = policy.act(collector.obs, collector.state, collector.start, noise[t // policy.noise.every])
+            action = policy.to_env(act.action)
+            acted = clock()
+            step = collector.env.step(action)
+            stepped = clock()
+            collector.tape.write(t, collector.obs, collector.start, act, step)
+            collector.obs = collector.move(step.obs)
+            collector.state = act.state
+            collector.start = (step.terminated | step.truncated | ~step.valid).to(collector.device)
+            collector.timer.add("env", stepped - acted)
+            collector.timer.add("act", acted - begun + clock() - stepped)
+
+
+TORCH_STEPPING = TorchStepping()
