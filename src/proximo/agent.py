@@ -20,6 +20,7 @@ from proximo.envs.spaces import observation_leaves
 from proximo.errors import UserError
 from proximo.policies.actor_critic import ActorCritic
 from proximo.runs import checkpoint
+from proximo.runs.restore import check_environment, detail
 from proximo.runs.run import Run
 
 
@@ -114,12 +115,14 @@ def checkpoint_folder(run: Run, name: str | None = None) -> Path:
 
 def load_policy(experiment: Experiment, spec: EnvSpec, folder: Path) -> ActorCritic:
     """The policy of a checkpoint; UserError where it does not fit the experiment."""
+    check_environment(folder, experiment.env.id)
     policy = build_policy(experiment, spec, spec.device)
     state = checkpoint.load_part(folder, "policy")
     try:
         policy.load_state_dict(state)
     except RuntimeError as error:
         raise UserError(
-            f"{folder}: its weights do not fit {experiment.env.id} and policy.*: {error}"
+            f"checkpoint {folder}: its weights do not fit {experiment.env.id} and policy.* ({detail(error)}); "
+            "give the run its own checkpoint and settings again"
         ) from error
     return policy

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import torch
 
 from proximo.agent import checkpoint_folder
 from proximo.config.experiment import Experiment
-from proximo.errors import ProximoError, RunError, UserError
+from proximo.errors import ProximoError, RunError, UserError, in_one_line, out_of_memory
 from proximo.runs import checkpoint
+from proximo.runs.restore import detail
 from proximo.runs.run import Run
 from proximo.training import Result, Training
 
@@ -26,15 +26,20 @@ def train(experiment: Experiment, *, verbosity: int = 0) -> Result:
         Run.open(experiment.init_from)
     run = Run.create(experiment)
     try:
-        run.lock()
-        training = Training(experiment, run, verbosity)
-    except ProximoError as error:
-        run.set_status("failed", str(error))
-        run.close()
+        with _held(run, experiment):
+            training = Training(experiment, run, verbosity)
+            if experiment.init_from is not None:
+                _start_from(training, experiment.init_from)
+            run.write_experiment(training.experiment)
+            return _go(training, fresh=True)
+    except BaseException as error:
+        # Only what failed before the first step has not said so itself.
+        with suppress(RunError):
+            if run.status().state == "created":
+                run.set_status(
+                    "failed", str(error) if isinstance(error, ProximoError) else in_one_line(error)
+                )
         raise
-    if experiment.init_from is not None:
-        _start_from(training, experiment.init_from)
-    return _go(training, fresh=True)
 
 
 def resume(path: str | Path, overrides: Sequence[str] = (), *, verbosity: int = 0) -> Result:
@@ -52,15 +57,31 @@ def resume(path: str | Path, overrides: Sequence[str] = (), *, verbosity: int = 
     if status.state == "finished" and (not overrides or step >= experiment.ppo.total_steps):
         text = f"run {run.path} is finished at step {step}; to go on: ppo.total_steps=<more than {step}>"
         return Result(run.path, step, None, "finished", text)
-    run.lock()
-    training = Training(experiment, run, verbosity)
-    for reason in skipped:
-        training.say(f"skipped: {reason}")
-    training.restore(folder)
-    checkpoint.discard_after(run.path, training.step)
-    run.event("resume", training.step, {"overrides": list(overrides)})
-    training.say(f"resuming {run.path} at step {training.step}")
-    return _go(training, fresh=False)
+    with _held(run, experiment):
+        training = Training(experiment, run, verbosity)
+        for reason in skipped:
+            training.say(f"skipped: {reason}")
+        training.restore(folder)
+        # Not before all came back: a resume that is refused must leave the run as it was.
+        run.write_experiment(training.experiment)
+        checkpoint.discard_after(run.path, training.step)
+        run.event("resume", training.step, {"overrides": list(overrides)})
+        training.say(f"resuming {run.path} at step {training.step}")
+        return _go(training, fresh=False)
+
+
+@contextmanager
+def _held(run: Run, experiment: Experiment) -> Iterator[None]:
+    """Hold the run's lock; lack of memory becomes a RunError."""
+    try:
+        run.lock()
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise RunError(_out_of_memory(experiment)) from error
+    finally:
+        run.close()
 
 
 def _go(training: Training, *, fresh: bool) -> Result:
@@ -71,12 +92,6 @@ def _go(training: Training, *, fresh: bool) -> Result:
             training.begin()
         result = training.run_to_end()
         status = result.status
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise RunError(_out_of_memory(training.experiment)) from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
-            raise RunError(_out_of_memory(training.experiment)) from error
-        raise
     finally:
         training.close(status)
     return result
@@ -85,8 +100,8 @@ def _go(training: Training, *, fresh: bool) -> Result:
 def _out_of_memory(experiment: Experiment) -> str:
     return (
         f"out of memory: lower env.num_envs ({experiment.env.num_envs}), ppo.num_steps "
-        f"({experiment.ppo.num_steps}) or ppo.minibatch_size ({experiment.ppo.minibatch_size}); "
-        "proximo resume goes on from the last checkpoint"
+        f"({experiment.ppo.num_steps}), ppo.minibatch_size ({experiment.ppo.minibatch_size}) or the networks "
+        "(policy.*); checkpoints are intact"
     )
 
 
@@ -96,7 +111,6 @@ def _start_from(training: Training, path: str) -> None:
     try:
         training.built.policy.load_state_dict(state)
     except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
         raise UserError(
-            f"init_from={path}: its policy does not fit this experiment's spaces and networks ({first})"
+            f"init_from={path}: its policy does not fit this experiment's spaces and networks ({detail(error)})"
         ) from error

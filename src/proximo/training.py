@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,16 @@ from gymnasium import spaces
 
 from proximo.build import build, choose_device
 from proximo.config.experiment import Experiment
-from proximo.config.registry import build as build_class
-from proximo.config.registry import resolve
 from proximo.core.collect import prime
+from proximo.core.memory import check_rollout
 from proximo.core.timer import Timer
-from proximo.errors import ProximoError, RunError
+from proximo.errors import ProximoError, RunError, in_one_line
 from proximo.runs import checkpoint, hooks
 from proximo.runs.columns import EpisodeWindow, columns
 from proximo.runs.console import Console
 from proximo.runs.evaluation import evaluate, random_baseline, verdict
 from proximo.runs.randomness import Randomness, preserved_randomness
+from proximo.runs.restore import restore, states
 from proximo.runs.run import Run
 from proximo.runs.trackers import Trackers
 
@@ -54,9 +54,14 @@ class Training:
         self.console = Console(experiment.ppo.total_steps, verbosity)
         self.timer = Timer()
         self.device = choose_device(experiment.device, self.say)
+        steps = experiment.ppo.num_steps
+        on_cpu = self.device.type == "cpu"
+        if on_cpu:
+            check_rollout(steps, experiment.env.num_envs)
         self.built = build(experiment, self.device, self.timer, self.say)
+        if on_cpu:
+            check_rollout(steps, self.built.env.spec.num_envs, self.built.env.spec.obs_spaces)
         self.experiment = experiment.model_copy(update=self.built.choices)
-        run.write_experiment(self.experiment)
         self.ppo = self.built.ppo
         self.episodes = EpisodeWindow(experiment.env.info)
         self.reason = ""
@@ -71,11 +76,11 @@ class Training:
             hooks.EntropyAlarm(experiment.ppo.entropy_alarm),
             self.evaluation,
             hooks.Stops(experiment),
-            *_custom_hooks(experiment),
+            *hooks.own(experiment),
             hooks.Videos(experiment),
             self.checkpoints,
         ]
-        self.trackers = Trackers(run, experiment, self.say, columns(experiment))
+        self.trackers = Trackers(run, experiment, self.say, columns(experiment), self.console.warn)
 
     # --- what hooks may use ---
 
@@ -149,8 +154,9 @@ class Training:
         """Write a checkpoint, point `last` (and `best`) at it, delete old ones."""
         with self.timer.phase("log"):
             folder = self.run.checkpoint_folder(self.step)
-            states = {name: part.state_dict() for name, part in self.stateful().items()}
-            checkpoint.save(folder, states, step=self.step, meta={"env": self.experiment.env.id})
+            checkpoint.save(
+                folder, states(self.stateful()), step=self.step, meta={"env": self.experiment.env.id}
+            )
             checkpoint.point(self.run.path, "last", folder)
             if best:
                 note = {"return_mean": self.last_eval["eval/return_mean"]}
@@ -167,15 +173,11 @@ class Training:
         return parts
 
     def restore(self, folder: Path) -> None:
-        """Load every part's state from a checkpoint."""
-        states = checkpoint.load(folder)
-        parts = self.stateful()
-        for name, part in parts.items():
-            if name not in states:
-                raise RunError(
-                    f"checkpoint {folder} has no state for {name}: it was written by another experiment"
-                )
-            part.load_state_dict(states[name])
+        """Load every part's state from a checkpoint.
+
+        Raises: UserError where it was written by another experiment, RunError where an environment does not come back.
+        """
+        restore(folder, self.stateful(), self.experiment.env.id)
         if not hasattr(self.built.env, "load_state_dict"):
             self.say(f"env.backend: {self.experiment.env.backend} cannot restore episodes; they start afresh")
 
@@ -198,11 +200,11 @@ class Training:
                     metrics["steps_per_second"] = (self.step - counted) / max(now - clock, 1e-9)
                     clock, counted = now, self.step
                     self._record(metrics)
-        except ProximoError as error:
-            self.run.set_status("failed", str(error), self.step)
-            raise
         except BaseException as error:
-            self.run.set_status("failed", f"{type(error).__name__}: {error}", self.step)
+            # A full disk may be why it failed; the reason that the caller is told is the first one.
+            with suppress(RunError):
+                text = str(error) if isinstance(error, ProximoError) else in_one_line(error)
+                self.run.set_status("failed", text, self.step)
             raise
         status = "stopped" if self.interrupted else "finished"
         self.run.set_status("stopped" if self.interrupted else "finished", self.reason, self.step)
@@ -281,7 +283,11 @@ class Training:
 
     def close(self, status: str) -> None:
         """Close environments, trackers, console and the run's files."""
-        self.built.env.close()
+        try:
+            self.built.env.close()
+        except RunError as error:
+            # What was learnt is saved, and an error that is under way must not be replaced.
+            self.console.warn(str(error))
         last = checkpoint.pointed(self.run.path, "last")
         if status == "finished" and last is not None:
             self.trackers.artifact(last)
@@ -299,12 +305,3 @@ def _max_entropy(space: spaces.Space[Any]) -> float:
     if isinstance(space, spaces.MultiBinary):
         return math.prod(space.shape) * math.log(2.0)
     return 0.0
-
-
-def _custom_hooks(experiment: Experiment) -> list[Any]:
-    made: list[Any] = []
-    for name, node in experiment.hooks.items():
-        hook = build_class(resolve(node.type), node.kwargs, where=f"hooks.{name}")
-        hook.name = name
-        made.append(hook)
-    return made

@@ -171,7 +171,7 @@ def test_actions_arrive_in_the_type_and_shape_of_their_space(kind):
         ("none", "gave the reward nan"),
         ("obs", "gave NaN or infinity in the observation 'obs'"),
         ("info", "info['level'] is 'high', not a number"),
-        ("tuple", "raised ValueError: not enough values to unpack"),
+        ("tuple", "must return (observation, reward, terminated, truncated, info)"),
     ],
 )
 def test_what_goes_wrong_is_named(how, words):

@@ -13,8 +13,8 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from proximo.cli import agents, config, doctor, envs, runs, training
-from proximo.errors import ProximoError, RunError, UserError
+from proximo.cli import agents, bench, config, doctor, envs, runs, training
+from proximo.errors import ProximoError, RunError, UserError, in_one_line, out_of_memory
 
 EXAMPLES = """examples:
   proximo train CartPole-v1
@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
-    for group in (training, agents, runs, envs, doctor, config):
+    for group in (training, agents, runs, envs, bench, doctor, config):
         group.add_commands(commands, common)
     return parser
 
@@ -62,16 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     try:
-        return _run(words)
+        return _explained(words)
     except ProximoError as error:
         return _report(error, debug)
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
-            raise
-        cure = "make env.num_envs, ppo.num_steps or ppo.minibatch_size smaller"
-        return _report(
-            RunError(f"out of memory; {cure} ({str(error).splitlines()[0] if str(error) else ''})"), debug
-        )
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -79,6 +72,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (such as `head`) is gone; nothing more can be written, at exit neither.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _explained(words: list[str]) -> int:
+    """Run a command line; what nobody foresaw (a bug of ours or of the user's) becomes one line too."""
+    try:
+        return _run(words)
+    except (ProximoError, BrokenPipeError):
+        raise
+    except Exception as error:
+        text = in_one_line(error)
+        if out_of_memory(error):
+            cure = "make env.num_envs, ppo.num_steps, ppo.minibatch_size or the networks (policy.*) smaller"
+            raise RunError(f"out of memory; {cure} ({text})") from error
+        raise RunError(f"{text} (unexpected; --debug shows where)") from error
 
 
 def _run(words: list[str]) -> int:
@@ -124,15 +131,6 @@ def _check_command(words: list[str], parser: argparse.ArgumentParser) -> None:
 def _commands(parser: argparse.ArgumentParser) -> dict[str, Any]:
     actions = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
     return dict(actions[0].choices)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    # torch is not imported here: its CUDA error has a class of this name, its CPU error only this text.
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
-    )
 
 
 def _report(error: ProximoError, debug: bool) -> int:

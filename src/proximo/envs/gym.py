@@ -18,11 +18,11 @@ from torch import Tensor
 
 from proximo.config.experiment import EnvConfig
 from proximo.core.types import Final, Obs, Step
-from proximo.envs import replay
+from proximo.envs import guard, replay
 from proximo.envs.configure import apply_params, check_params
 from proximo.envs.infos import InfoReader
 from proximo.envs.layers import layer_with
-from proximo.envs.replay import Episodes, GymEnv, describe
+from proximo.envs.replay import Episodes, GymEnv
 from proximo.envs.spaces import (
     Array,
     Leaf,
@@ -31,7 +31,7 @@ from proximo.envs.spaces import (
     check_action_space,
     check_shapes,
     find_mask,
-    first_non_finite,
+    fits,
     make_spec,
     mask_leaf,
     mask_size,
@@ -96,11 +96,12 @@ class SyncEnv:
         terminated, truncated = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         ended: list[int] = []
         plain = None if self._plain is None else obs[self._plain]
+        shape = self._raw_leaves[0].shape
         mask, infos, index = self._info_mask, self._infos, 0
         try:
             for index, env in enumerate(self._envs):
                 raw, reward[index], ends, stops, info = env.step(arguments[index])
-                if plain is not None:
+                if plain is not None and getattr(raw, "shape", None) == shape:
                     plain[index] = raw
                 else:
                     self._write(index, raw, obs)
@@ -113,9 +114,10 @@ class SyncEnv:
                     infos.read(index, info)
         except ProximoError:
             raise
-        except Exception as error:
+        # SystemExit, which would end the program as if all were well.
+        except (Exception, SystemExit) as error:
             where = self._episodes.where(index, given)
-            raise RunError(f"{where} raised {describe(error)}") from error
+            raise RunError(f"{where} {guard.fault(error, __file__)}") from error
         self._check_reward(reward, given)
         self._check_obs(obs, given)
         final = self._autoreset(ended, obs) if ended else self._no_final
@@ -148,8 +150,7 @@ class SyncEnv:
 
     def close(self) -> None:
         """Close every copy."""
-        for env in self._envs:
-            env.close()  # type: ignore[no-untyped-call]
+        guard.close(self._envs, self.spec.id)
 
     def state_dict(self) -> dict[str, Any]:
         """Seeds, episode indices, the running episodes' actions, last observations (tensors, JSON values)."""
@@ -215,11 +216,7 @@ class SyncEnv:
         if self._applied[index] is not self._params:
             apply_params(env, self._params)
             self._applied[index] = self._params
-        try:
-            raw, info = env.reset(seed=self._episodes.seed_of(index))
-        except Exception as error:
-            where = self._episodes.where(index, None)
-            raise RunError(f"{where} raised {describe(error)}") from error
+        raw, info = guard.reset(env, self._episodes.seed_of(index), lambda: self._episodes.where(index, None))
         check_shapes(self._raw_leaves, raw, self._episodes.where(index, None))
         self._write(index, raw, obs)
         if self._info_mask is not None:
@@ -241,17 +238,17 @@ class SyncEnv:
 
     def _write(self, index: int, raw: Any, obs: dict[str, Array]) -> None:
         for leaf in self._raw_leaves:
-            obs[leaf.key][index] = leaf.get(raw)
+            value = leaf.get(raw)
+            if not fits(leaf, value):
+                raise ValueError(f"observation {leaf.key!r} of shape {np.shape(value)}, not {leaf.shape}")
+            obs[leaf.key][index] = value
 
     def _probe_mask(self) -> Leaf | None:
         # Only a reset tells whether `info` has a mask; every episode is seeded, so this one leaves no trace.
         env = self._envs[0]
         if mask_size(env.action_space) is None:
             return None
-        try:
-            _, info = env.reset(seed=0)
-        except Exception as error:
-            raise RunError(f"{self._config.id} raised {describe(error)} in reset") from error
+        _, info = guard.reset(env, 0, lambda: f"{self._config.id}, at reset,")
         key, game = self._config.mask_key, layer_with(env, "abandon")
         if game is not None:
             game.abandon()
@@ -276,10 +273,8 @@ class SyncEnv:
     def _check_obs(
         self, obs: Mapping[str, Array], given: Array | None, rows: list[int] | None = None
     ) -> None:
-        bad = first_non_finite(obs)
-        if bad is not None:
-            key, row = bad
+        problem = guard.find_bad(self._raw_leaves, obs)
+        if problem is not None:
+            row, text = problem
             where = self._episodes.where(row if rows is None else rows[row], given)
-            raise RunError(
-                f"{where} gave NaN or infinity in the observation {key!r}; observations must be finite"
-            )
+            raise RunError(f"{where} gave {text}")

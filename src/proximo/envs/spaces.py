@@ -201,6 +201,11 @@ def check_shapes(leaves: tuple[Leaf, ...], obs: Any, where: str) -> None:
             )
 
 
+def fits(leaf: Leaf, value: Any) -> bool:
+    """Whether a value has the declared shape, which NumPy's broadcasting would not tell; nothing else is checked."""
+    return not leaf.shape or getattr(value, "shape", None) == leaf.shape or np.shape(value) == leaf.shape
+
+
 def first_non_finite(arrays: Mapping[str, Array]) -> tuple[str, int] | None:
     """Key and row of the first NaN or infinity in `[rows, ...]` float arrays, or None."""
     for key, array in arrays.items():

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from proximo.core.types import Rollout
-from proximo.errors import UserError
+from proximo.errors import RunError, user_code
 
 
 class EnvReward:
@@ -37,19 +38,24 @@ class CustomReward:
         self.function = function
 
     def __call__(self, rollout: Rollout) -> Tensor:
-        """The callable's rewards; refused where the shape is not `[T, N]`."""
-        reward = self.function(rollout)
-        if tuple(reward.shape) != rollout.shape:
-            raise UserError(
-                f"rewards.{self.name} returned shape {tuple(reward.shape)}; it must be [T, N] = {rollout.shape}"
+        """The callable's rewards. Raises: RunError where it raises, or gives no finite `[T, N]`."""
+        with user_code(f"rewards.{self.name}"):
+            reward = self.function(rollout)
+        got = tuple(reward.shape) if isinstance(reward, Tensor) else type(reward).__name__
+        if got != rollout.shape:
+            raise RunError(
+                f"rewards.{self.name} returned {got}; it must be a tensor [T, N] = {rollout.shape}"
             )
+        if not torch.isfinite(reward).all():
+            raise RunError(f"rewards.{self.name} returned NaN or infinity; its rewards must be finite")
         return reward.detach().to(rollout.reward)
 
     def update(self, rollout: Rollout) -> None:
         """Let it learn, where it can."""
         update = getattr(self.function, "update", None)
         if update is not None:
-            update(rollout)
+            with user_code(f"rewards.{self.name}.update"):
+                update(rollout)
 
     def state_dict(self) -> dict[str, Any]:
         """Its own state, where it has one."""

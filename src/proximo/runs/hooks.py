@@ -7,8 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from proximo.config.experiment import Experiment
-from proximo.errors import RunError, UserError
+import numpy as np
+
+from proximo.config.experiment import Custom, Experiment
+from proximo.config.registry import build, resolve
+from proximo.errors import RunError, UserError, user_code
 
 if TYPE_CHECKING:
     from proximo.training import Training
@@ -26,6 +29,42 @@ class Hook(Protocol):
         """After the metrics went to the trackers."""
 
 
+class UserHook:
+    """A hook of the user's: calls the methods it has; whatever goes wrong in them is told under its name."""
+
+    def __init__(self, name: str, hook: Any) -> None:
+        self.name = name
+        self.hook = hook
+        if callable(getattr(hook, "state_dict", None)):
+            self.state_dict = hook.state_dict
+            self.load_state_dict = hook.load_state_dict
+
+    def after_update(self, training: Training, metrics: dict[str, float]) -> None:
+        """Raises: RunError where it raises, or leaves something else than numbers in the metrics."""
+        self._call("after_update", training, metrics)
+        for key, value in metrics.items():
+            if not isinstance(value, (int, float, np.number)):
+                raise RunError(
+                    f"hooks.{self.name}: it made the metric {key!r} {value!r}; it must be a number"
+                )
+
+    def after_record(self, training: Training, metrics: dict[str, float]) -> None:
+        """Raises: RunError where it raises."""
+        self._call("after_record", training, metrics)
+
+    def _call(self, moment: str, training: Training, metrics: dict[str, float]) -> None:
+        method = getattr(self.hook, moment, None)
+        if method is not None:
+            with user_code(f"hooks.{self.name}.{moment}"):
+                method(training, metrics)
+
+
+def own(experiment: Experiment) -> list[UserHook]:
+    """The hooks of the user's; UserError where one cannot be made."""
+    nodes = experiment.hooks.items()
+    return [UserHook(name, build(resolve(n.type), n.kwargs, where=f"hooks.{name}")) for name, n in nodes]
+
+
 class NanGuard:
     """Fails the run as soon as a loss is not a finite number; the last checkpoint stays good."""
 
@@ -35,9 +74,12 @@ class NanGuard:
         """Raises: RunError naming the metric."""
         for name, value in metrics.items():
             if name.endswith("loss") and not math.isfinite(value):
+                own = [f"losses.{loss}" for loss in training.experiment.losses]
+                own += ["policy.encoder"] if isinstance(training.experiment.policy.encoder, Custom) else []
+                look = f" (or look for the cause in {', '.join(own)})" if own else ""
                 raise RunError(
                     f"{name} became {value} at step {training.step}: lower ppo.learning_rate "
-                    f"(now {metrics['learning_rate']:g}) or ppo.max_grad_norm; the last checkpoint is intact"
+                    f"(now {metrics['learning_rate']:g}) or ppo.max_grad_norm{look}; the last checkpoint is intact"
                 )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from proximo.errors import UserError
 from proximo.runs.files import replace_file, writing
 
 
@@ -25,10 +26,13 @@ class Progress:
     def __init__(self, path: Path, columns: Sequence[str], *, resume_step: int | None = None) -> None:
         """Continue `path`, dropping a half-written last line and rows past `resume_step`; or start it."""
         self.path = path
-        rows = list(read_progress(path))
-        if resume_step is not None:
-            rows = [row for row in rows if float(row.get("step") or math.inf) <= resume_step]
-        earlier = _header(path)
+        try:
+            rows = list(read_progress(path))
+            if resume_step is not None:
+                rows = [row for row in rows if float(row.get("step") or math.inf) <= resume_step]
+            earlier = _header(path)
+        except (ValueError, csv.Error) as error:
+            raise UserError(f"{path} is not the table it was ({error}): move it away, then resume") from error
         self.columns = list(dict.fromkeys(["step", *earlier, *columns]))
         self._rewrite(rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import fcntl
 import json
@@ -9,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -229,13 +231,15 @@ def list_runs(root: str | Path = "runs") -> list[Run]:
 
 def summarise(run: Run) -> RunSummary:
     """What a list shows of a run, read from its small files only."""
-    rows = list(read_progress(run.path / "progress.csv"))
-    row = rows[-1] if rows else {}
-    status = run.status()
-    step = int(float(row.get("step") or status.step))
-    last = row.get("return_mean") or ""
-    name = run.path.name
-    return RunSummary(run.path, run.path.parent.name, name, status, step, float(last) if last else None)
+    status, name = run.status(), run.path.name
+    step, mean = status.step, None
+    # A table that was damaged must not hide all other runs; `resume` and `report` say what is wrong with it.
+    with suppress(ValueError, csv.Error):
+        rows = list(read_progress(run.path / "progress.csv"))
+        row = rows[-1] if rows else {}
+        step = int(float(row.get("step") or status.step))
+        mean = float(row["return_mean"]) if row.get("return_mean") else None
+    return RunSummary(run.path, run.path.parent.name, name, status, step, mean)
 
 
 def _started(path: Path) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from proximo.config.experiment import (
     WandbTracker,
 )
 from proximo.config.registry import build, resolve
-from proximo.errors import UserError
+from proximo.errors import ProximoError, user_code
 from proximo.runs.extras import optional
 from proximo.runs.log import Progress
 from proximo.runs.run import Run
@@ -196,17 +196,27 @@ class Trackers:
     """All trackers of a run as one: CSV, JSONL, and what `track` asks for."""
 
     def __init__(
-        self, run: Run, experiment: Experiment, say: Say = print, columns: Sequence[str] = ("step",)
+        self,
+        run: Run,
+        experiment: Experiment,
+        say: Say = print,
+        columns: Sequence[str] = ("step",),
+        warn: Say = print,
     ) -> None:
         """`columns`: names of all metrics that may come (an unforeseen one rewrites `progress.csv` once).
 
+        `say` and `warn` get single lines; `warn` those of trackers that fail later on.
+
         Raises: UserError where a tracker of the user's own cannot be made.
         """
-        self._run, self._experiment, self._say, self._columns = run, experiment, say, columns
+        self._run, self._experiment, self._columns = run, experiment, columns
+        self._say, self._warn = say, warn
         # W&B first, because the last one opened is closed first: it uploads TensorBoard's finished files.
         wanted = sorted(experiment.track, key=lambda config: not isinstance(config, WandbTracker))
         self._wanted = [(config.type, _make(config, say)) for config in wanted]
         self.trackers: list[Tracker] = []
+        self._names: dict[int, str] = {}
+        """Of those that training goes on without, by `id`: all but the CSV and JSONL files."""
 
     def start(self, resume_step: int | None = None) -> None:
         """Open them; one that cannot be opened says why in one line and is left out.
@@ -219,31 +229,45 @@ class Trackers:
             self.trackers.append(tracker)
         for name, tracker in self._wanted:
             try:
-                tracker.start(self._run, self._experiment, resume_step)
-            except UserError as error:
+                with user_code("it", hint=""):
+                    tracker.start(self._run, self._experiment, resume_step)
+            except ProximoError as error:
                 self._say(f"not tracked by {name}: {error}")
             else:
                 self.trackers.append(tracker)
+                self._names[id(tracker)] = name
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Metrics of one update, to all."""
-        for tracker in self.trackers:
-            tracker.scalars(step, values)
+        self._tell(lambda tracker: tracker.scalars(step, values))
 
     def video(self, step: int, path: Path) -> None:
         """A finished video file, to all."""
-        for tracker in self.trackers:
-            tracker.video(step, path)
+        self._tell(lambda tracker: tracker.video(step, path))
 
     def artifact(self, path: Path) -> None:
         """The final checkpoint's folder, to all."""
-        for tracker in self.trackers:
-            tracker.artifact(path)
+        self._tell(lambda tracker: tracker.artifact(path))
 
     def close(self, status: str) -> None:
         """Close all, the last one opened first."""
-        while self.trackers:
-            self.trackers.pop().close(status)
+        self.trackers.reverse()
+        self._tell(lambda tracker: tracker.close(status))
+        self.trackers.clear()
+
+    def _tell(self, call: Callable[[Tracker], None]) -> None:
+        """Call every tracker; the CSV and JSONL files may fail the run, another one is left out from then on."""
+        for tracker in list(self.trackers):
+            name = self._names.get(id(tracker))
+            if name is None:
+                call(tracker)
+                continue
+            try:
+                with user_code("it", hint=""):
+                    call(tracker)
+            except ProximoError as error:
+                self._warn(f"no longer tracked by {name}: {error}")
+                self.trackers.remove(tracker)
 
 
 def _make(config: Any, say: Say) -> Tracker:
