@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from proximo.core.evaluate import Evaluated
+from proximo.core.evaluate import Evaluated, sequences
 from proximo.core.rng import permutation
 from proximo.core.types import Batch
 
@@ -163,15 +163,10 @@ class SequenceBatches(_Shuffled):
         fields = _fields(data)
         fields["start"] = rollout.start
         fields["weight"] = rollout.valid.to(rollout.reward.dtype)
-        cut = {name: self._cut(entry) for name, entry in fields.items()}
+        cut = {name: sequences(entry, self.length) for name, entry in fields.items()}
         for key, entry in rollout.state.items():
             cut[f"state/{key}"] = entry.flatten(0, 1)
         return Units(cut, cut["start"].shape[1], rollout.fresh, 1)
-
-    def _cut(self, entry: Tensor) -> Tensor:
-        # [T, N, ...] -> [S, L, N, ...] -> [L, S·N, ...]
-        pieces = entry.reshape(-1, self.length, *entry.shape[1:]).transpose(0, 1)
-        return pieces.flatten(1, 2)
 
 
 class _Queue:

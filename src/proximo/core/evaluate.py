@@ -52,8 +52,7 @@ def evaluate(
     value, row_value = _values(policy, rollout, obs, final_obs, last_obs)
     logp_old = rollout.logp_behavior
     if source.off_policy:
-        state = {key: entry[0] for key, entry in rollout.state.items()}
-        logp_old = policy.compute(obs, state, rollout.start).dist.log_prob(rollout.action)
+        logp_old = _log_probabilities(policy, rollout, obs)
     correction = source.correct(logp_old, rollout.logp_behavior)
     rewards, targets = {}, {}
     advantage = torch.zeros_like(rollout.reward)
@@ -77,6 +76,23 @@ def evaluate(
         )
         advantage = advantage + stream.weight * part
     return Evaluated(rollout, obs, logp_old, value, targets, advantage, rewards, correction)
+
+
+def sequences(entry: Tensor, length: int) -> Tensor:
+    """`[T, N, ...]` as `[L, S·N, ...]`: `S` sequences of `length` steps, those of the first steps first."""
+    return entry.reshape(-1, length, *entry.shape[1:]).transpose(0, 1).flatten(1, 2)
+
+
+def _log_probabilities(policy: Policy, rollout: Rollout, obs: Obs) -> Tensor:
+    # As learning will see them: with memory, every sequence begins from the state recorded at its start.
+    if not rollout.state:
+        return policy.compute(obs, {}, rollout.start).dist.log_prob(rollout.action)
+    length = rollout.sequence_length
+    cut = {key: sequences(entry, length) for key, entry in obs.items()}
+    state = {key: entry.flatten(0, 1) for key, entry in rollout.state.items()}
+    dist = policy.compute(cut, state, sequences(rollout.start, length)).dist
+    logp = dist.log_prob(sequences(rollout.action, length))
+    return logp.unflatten(1, (-1, rollout.shape[1])).transpose(0, 1).flatten(0, 1)
 
 
 def next_values(rollout: Rollout, value: Tensor, row_value: Tensor, episodic: bool) -> Tensor:

@@ -99,7 +99,8 @@ class DemoSource:
         done = (data.terminated | data.truncated)[index]
         final_t, final_n = done.nonzero(as_tuple=True)
         ended = self._episode[index[final_t, final_n]]
-        after = (index[-1] + 1).clamp(max=rows - 1)
+        # After the last episode comes the first: a non-episodic stream goes on from a reset observation.
+        after = (index[-1] + 1) % rows
         obs = {key: entry[index] for key, entry in data.obs.items()}
         rollout = Rollout(
             source=self.name,
