@@ -6,6 +6,7 @@ Not a PyTorch peer: what a whole-program compiler reaches where even the environ
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,7 @@ def network(key: Array, sizes: list[int], gain: float) -> list[tuple[Array, Arra
     gains = [2**0.5] * (len(sizes) - 2) + [gain]
     keys = jax.random.split(key, len(gains))
     make = jax.nn.initializers.orthogonal
-    pairs = zip(sizes, sizes[1:], strict=False)
+    pairs = pairwise(sizes)
     return [(make(g)(k, pair), jnp.zeros(pair[1])) for g, k, pair in zip(gains, keys, pairs, strict=True)]
 
 
@@ -72,7 +73,10 @@ def adam(parameters, gradient, moments, w):
     second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, second, gradient)
     a, b = 1 - 0.9**count, 1 - 0.999**count
     moved = jax.tree.map(
-        lambda p, m, v: p - w.learning_rate * (m / a) / (jnp.sqrt(v / b) + w.adam_eps), parameters, first, second
+        lambda p, m, v: p - w.learning_rate * (m / a) / (jnp.sqrt(v / b) + w.adam_eps),
+        parameters,
+        first,
+        second,
     )
     return moved, (first, second, count)
 
@@ -107,7 +111,10 @@ def iterate(everything, w):
     following = jnp.concatenate([value[1:], apply(parameters["critic"], carry[0])[None, :, 0]])
     _, advantage = jax.lax.scan(backward, jnp.zeros(w.num_envs), (value, following, done), reverse=True)
     count = w.num_envs * w.num_steps
-    flat = (obs.reshape(count, 4), *(part.reshape(count) for part in (action, logp, advantage, advantage + value)))
+    flat = (
+        obs.reshape(count, 4),
+        *(part.reshape(count) for part in (action, logp, advantage, advantage + value)),
+    )
 
     def minibatch(pair, chosen):
         rows = tuple(part[chosen] for part in flat)

@@ -37,15 +37,19 @@ class Sync(IVecEnv):
 def settings(w) -> dict:
     """A workload as rl_games' parameters."""
     discrete = isinstance(gym.make(w.env).action_space, gym.spaces.Discrete)
-    space = {"discrete": None} if discrete else {
-        "continuous": {
-            "mu_activation": "None",
-            "sigma_activation": "None",
-            "mu_init": {"name": "default"},
-            "sigma_init": {"name": "const_initializer", "val": 0},
-            "fixed_sigma": True,
+    space = (
+        {"discrete": None}
+        if discrete
+        else {
+            "continuous": {
+                "mu_activation": "None",
+                "sigma_activation": "None",
+                "mu_init": {"name": "default"},
+                "sigma_init": {"name": "const_initializer", "val": 0},
+                "fixed_sigma": True,
+            }
         }
-    }
+    )
     mlp = {
         "units": w.hidden,
         "activation": "tanh",

@@ -30,10 +30,21 @@ def measure(command: Sequence[str], threads: int, timeout: float) -> Row:
         environment.pop(name, None)
         if threads == 1:
             environment[name] = "1"
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as log:
+    with (
+        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryFile("w+") as log,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         started = time.monotonic()
         process = subprocess.Popen(
-            command, stdout=out, stderr=log, env=environment, start_new_session=True, stdin=subprocess.DEVNULL
+            command,
+            stdout=out,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            # Peers leave logs and checkpoints where they are called.
+            cwd=folder,
+            start_new_session=True,
         )
         try:
             tree = _watch(process, started + timeout)
@@ -46,7 +57,7 @@ def measure(command: Sequence[str], threads: int, timeout: float) -> Row:
         complaint = (log.read().strip().splitlines() or [f"exit code {process.returncode}"])[-1]
     if process.returncode != 0:
         late = time.monotonic() - started >= timeout
-        return {"error": f"took longer than {timeout:.0f} s" if late else complaint}
+        return {"error": f"took longer than {timeout:g} s" if late else complaint}
     try:
         found = json.loads(words[-1])
     except (IndexError, json.JSONDecodeError):

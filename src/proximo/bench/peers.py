@@ -49,7 +49,7 @@ def find_scripts(folder: Path | None = None) -> Path:
     places = [folder] if folder else [checkout / SCRIPTS, Path.cwd() / SCRIPTS]
     for place in places:
         if (place / "cleanrl_style.py").is_file():
-            return place
+            return place.absolute()
     raise UserError(
         f"the peers' scripts ({SCRIPTS}) are only in the source repository: run there, or use --peers none"
     )

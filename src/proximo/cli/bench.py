@@ -61,10 +61,12 @@ def _peers(args: argparse.Namespace) -> int:
         raise UserError("--repeats must be at least 1 and --steps-scale above 0")
     _check_writable(args.out)
     chosen = [workload.scaled(args.steps_scale) for workload in workloads.choose(args.workloads)]
-    have = peers.installed(args.python) if args.peers != ["none"] else {}
+    # Measured processes run in a folder of their own; a virtual environment's link must stay a link.
+    python = str(Path(args.python).absolute()) if "/" in args.python else args.python
+    have = peers.installed(python) if args.peers != ["none"] else {}
     sides, absent = peers.choose(args.peers, have)
     scripts = peers.find_scripts(args.scripts) if sides else None
-    plan = compare.Plan(chosen, sides, scripts, args.python, args.repeats, tuple(args.items), args.timeout)
+    plan = compare.Plan(chosen, sides, scripts, python, args.repeats, tuple(args.items), args.timeout)
     for line in [*absent, *filter(None, [compare.busy()])]:
         print(line, flush=True)
     results = compare.run(plan, lambda text: print(text, flush=True) if args.verbosity >= 0 else None)
