@@ -28,7 +28,7 @@ from proximo.core.engines.native.library import (
 from proximo.core.engines.native.model import Model
 from proximo.core.engines.native.policy import NativePolicy, mask_bytes
 from proximo.core.engines.native.recursions import NativeRecursions
-from proximo.core.engines.native.stepping import NATIVE_STEPPING
+from proximo.core.engines.native.stepping import stepping_for
 from proximo.core.losses import EntropyLoss, PolicyLoss, ValueLoss
 from proximo.core.optim import ADAPTIVE_RANGE, Optimizer
 from proximo.core.returns import Recursions
@@ -85,7 +85,7 @@ class Native:
 
     def stepping(self, env: VecEnv) -> Stepping:
         """Steps that read and write the rollout's memory without PyTorch between."""
-        return NATIVE_STEPPING
+        return stepping_for(env)
 
     def learn(
         self,

@@ -126,6 +126,8 @@ def library() -> Any:
     loaded.proximo_advantages.restype = None
     loaded.proximo_discounted.argtypes = [c_int64, c_int64, *pointers[:3], c_double, *pointers[:2]]
     loaded.proximo_discounted.restype = None
+    loaded.proximo_collect.argtypes = [*pointers[:5], c_int64, *pointers[:8]]
+    loaded.proximo_collect.restype = c_int64
     return loaded
 
 

@@ -6,11 +6,13 @@ import time
 from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from proximo.core.engines.native.library import CallActing, library
 from proximo.core.engines.native.policy import NativePolicy
-from proximo.core.stepping import TORCH_STEPPING
+from proximo.core.stepping import TORCH_STEPPING, Stepping
+from proximo.errors import RunError
 
 if TYPE_CHECKING:
     from proximo.core.collect import Collector
@@ -27,8 +29,7 @@ class NativeStepping:
     def run(self, collector: Collector, policy: Any, noise: Tensor) -> None:
         """Act, step, record; the same numbers as the reference."""
         buffers = collector.tape.buffers
-        direct = isinstance(policy, NativePolicy) and policy.direct is not None and policy.mask_key is None
-        if not direct or not buffers:
+        if not (_is_direct(policy) and buffers):
             TORCH_STEPPING.run(collector, policy, noise)
             return
         policy.model.ensure_bound()
@@ -89,6 +90,64 @@ def _mark_starts(collector: Collector) -> None:
     start = buffers["start"]
     start[0], start[1:] = collector.start, after[:-1]
     collector.start = after[-1].clone()
+
+
+class FusedStepping:
+    """A whole rollout in one call, for environments that the kernels step themselves."""
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+
+    def run(self, collector: Collector, policy: Any, noise: Tensor) -> None:
+        """The same numbers as step by step; the whole time counts as acting."""
+        buffers = collector.tape.buffers
+        if not (_is_direct(policy) and buffers):
+            NATIVE_STEPPING.run(collector, policy, noise)
+            return
+        begun = time.perf_counter()
+        policy.model.ensure_bound()
+        obs, action = buffers[f"obs/{policy.direct}"], buffers["action"]
+        steps, envs = action.shape[:2]
+        bounded = policy.bounded(envs)
+        call, _ = _prepare(policy, obs, action, buffers["logp"], noise, bounded)
+        obs[0] = collector.obs[policy.direct]
+        last = torch.empty_like(obs[0])
+        finals = torch.empty(steps * envs, obs.shape[2])
+        final_t, final_n = (torch.empty(steps * envs, dtype=torch.int64) for _ in range(2))
+        outs = [obs, last, *(buffers[name] for name in _ROWS[:3]), finals, final_t, final_n]
+        ended = library().proximo_collect(
+            byref(policy.model.program),
+            byref(call),
+            policy.model.theta.data_ptr(),
+            policy.model.forward_memory.data_ptr(),
+            byref(self.env.native),
+            steps,
+            *(tensor.data_ptr() for tensor in outs),
+        )
+        if ended < 0:
+            step, index = divmod(-1 - ended, envs)
+            raise RunError(
+                f"{self.env.spec.id}: environment {index} gave a number that is not finite after action "
+                f"{action[step, index].tolist()}; its parameters allow no such state"
+            )
+        if ended:
+            collector.tape.finals.append(
+                (final_t[:ended].clone(), final_n[:ended].clone(), {policy.direct: finals[:ended].clone()})
+            )
+        collector.obs = {policy.direct: last}
+        _mark_starts(collector)
+        collector.timer.add("act", time.perf_counter() - begun)
+
+
+def _is_direct(policy: Any) -> bool:
+    """Whether the kernels act on the raw observation as the environment gives it."""
+    return isinstance(policy, NativePolicy) and policy.direct is not None and policy.mask_key is None
+
+
+def stepping_for(env: Any) -> Stepping:
+    """The fastest way through a rollout of `env`."""
+    # These tasks never put anything into `info`, so nothing of it is missed.
+    return NATIVE_STEPPING if getattr(env, "native", None) is None else FusedStepping(env)
 
 
 NATIVE_STEPPING = NativeStepping()
