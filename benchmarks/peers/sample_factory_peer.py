@@ -30,7 +30,7 @@ def main() -> None:
         "seed": w.seed,
         "serial_mode": True,
         "async_rl": False,
-        "batched_sampling": False,
+        "batched_sampling": True,
         "num_workers": 1,
         "num_envs_per_worker": w.num_envs,
         "worker_num_splits": 1,
