@@ -175,36 +175,35 @@ class Exits(Steady):
 
 
 class Interrupts(Steady):
-    """The user presses Ctrl-C (`times` times) in step 3 of the first episode."""
+    """The user presses Ctrl-C `times` times in step `after`."""
 
-    pressed = False
-
-    def __init__(self, times=1):
-        self.times = times
+    def __init__(self, times=1, after=20):
+        self.times, self.after, self.steps = times, after, 0
 
     def step(self, action):
-        if self.t == 3 and not Interrupts.pressed:
-            Interrupts.pressed = True
+        self.steps += 1
+        if self.steps == self.after:
             for _ in range(self.times):
                 os.kill(os.getpid(), signal.SIGINT)
         return super().step(action)
 
 
+class Drawn(Steady):
+    """Steady with a picture, or with what `how` says instead."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(self, how="", render_mode=None):
+        self.how, self.render_mode = how, render_mode
+
+    def render(self):
+        if self.how == "raise":
+            raise RuntimeError("no\nbrush")
+        return np.zeros((16, 16) if self.how == "flat" else (16, 16, 3), np.uint8)
+
+
 class NotAnEnv:
     """No environment."""
-
-
-class Asleep(Steady):
-    """Tells that it trains by making `flag`, then steps so slowly that it never ends."""
-
-    def __init__(self, flag=None):
-        self.flag = flag
-
-    def step(self, action):
-        if self.flag is not None:
-            Path(self.flag).touch()
-            signal.pause()
-        return super().step(action)
 
 
 class BadEncoder(BaseFeaturesExtractor):

@@ -22,7 +22,7 @@ from proximo.envs import guard, replay
 from proximo.envs.configure import apply_params, check_params
 from proximo.envs.infos import InfoReader
 from proximo.envs.layers import layer_with
-from proximo.envs.replay import Episodes, GymEnv
+from proximo.envs.replay import Episodes, GymEnv, describe
 from proximo.envs.spaces import (
     Array,
     Leaf,
@@ -147,6 +147,8 @@ class SyncEnv:
             return self._envs[0].render()
         except gym_error.DependencyNotInstalled as error:
             raise UserError(f"rendering {self.spec.id} needs pygame: pip install 'proximo[video]'") from error
+        except Exception as error:
+            raise RunError(f"{self.spec.id}: render() raised {describe(error)}") from error
 
     def close(self) -> None:
         """Close every copy."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from proximo.config.experiment import Custom, Experiment
 from proximo.config.registry import build, resolve
-from proximo.errors import RunError, UserError, user_code
+from proximo.errors import ProximoError, RunError, user_code
 
 if TYPE_CHECKING:
     from proximo.training import Training
@@ -242,7 +242,7 @@ class Videos:
         with training.timer.phase("log"):
             try:
                 path = training.record_video(Path(f"step-{training.step}.mp4"))
-            except UserError as error:
+            except ProximoError as error:
                 training.say(f"no videos: {error}")
                 self.config = self.config.model_copy(update={"every": None, "after_eval": False})
             else:

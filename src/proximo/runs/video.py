@@ -12,7 +12,7 @@ import torch
 from proximo.config.experiment import EnvConfig
 from proximo.core.types import Policy, VecEnv
 from proximo.envs.make import make_env
-from proximo.errors import RunError
+from proximo.errors import RunError, UserError
 from proximo.runs.evaluation import acting, actor
 from proximo.runs.extras import optional
 from proximo.runs.files import writing
@@ -35,9 +35,11 @@ def record(
 
     `fps` 0: what the environment declares. Touches neither training's randomness nor the policy.
 
-    Raises: UserError where imageio is missing, RunError where the environment gives no picture or the file
-    cannot be written.
+    Raises: UserError where imageio is missing or `path` is no .mp4, RunError where the environment gives no
+    picture or the file cannot be written.
     """
+    if path.suffix.lower() != ".mp4":
+        raise UserError(f"{path}: videos are written as mp4; let its name end in .mp4")
     open_writer = _imageio()
     temporary = path.with_name(f".tmp-{path.name}")
     env = make_env(env_config, num_envs=1, render_mode="rgb_array", training=False)
