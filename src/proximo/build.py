@@ -25,7 +25,7 @@ from proximo.core.returns import Recursions
 from proximo.core.streams import Stream
 from proximo.core.timer import Timer
 from proximo.core.types import EnvSpec, LossTerm, RewardTerm, Source, VecEnv
-from proximo.envs.make import make_env
+from proximo.envs.make import choose_backend, make_env
 from proximo.policies.actor_critic import ActorCritic
 from proximo.rewards.terms import CustomReward, EnvReward
 
@@ -42,7 +42,7 @@ class Built:
     collector: Collector
     device: torch.device
     choices: dict[str, Any]
-    """What was chosen automatically: `engine`, `threads`."""
+    """What was chosen automatically: `engine`, `threads`, and `env` with its backend."""
 
     def stateful(self) -> dict[str, Any]:
         """Name → part for everything whose state goes into the checkpoint."""
@@ -130,7 +130,9 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
         advantages=[normalize_rollout_advantages] if exp.ppo.normalize_advantage == "rollout" else [],
         timer=timer,
     )
-    choices = {"engine": engine.name, "threads": threads}
+    # Written into the run: a later measurement of the backends must not change what it is resumed with.
+    backend = exp.env.model_copy(update={"backend": choose_backend(exp.env)[0]})
+    choices = {"engine": engine.name, "threads": threads, "env": backend}
     return Built(PPO(parts, exp.ppo.total_steps), policy, env, collector, device, choices)
 
 

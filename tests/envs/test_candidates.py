@@ -9,7 +9,7 @@ import pytest
 from proximo.cli.main import main
 from proximo.config.experiment import EnvConfig
 from proximo.envs import candidates, winners
-from proximo.envs.make import BACKENDS
+from proximo.envs.make import BACKENDS, choose_backend
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,13 @@ def test_what_is_remembered_is_of_this_environment_number_and_machine(
     assert winners.cached_winner(config.model_copy(update={"backend": "sync"})) == "vector"
     assert winners.cached_winner(config.model_copy(update={"num_envs": 8})) is None
     assert winners.cached_winner(config.model_copy(update={"kwargs": {"sutton_barto_reward": True}})) is None
+    assert choose_backend(config) == (
+        "vector",
+        "the fastest on this machine, as `proximo bench env` measured",
+    )
+    assert choose_backend(config.model_copy(update={"backend": "sync"})) == ("sync", "asked for")
+    winners.remember(config, "no longer there")
+    assert choose_backend(config)[0] != "no longer there"
     monkeypatch.setattr(winners, "_processor", lambda: "another processor")
     assert winners.cached_winner(config) is None
 

@@ -13,6 +13,7 @@ from proximo.envs.classic import BatchClassic, refuses
 from proximo.envs.gym import SyncEnv
 from proximo.envs.single import make_single, make_vector, only_vector
 from proximo.envs.vector import GymVectorEnv
+from proximo.envs.winners import cached_winner
 from proximo.errors import UserError
 
 
@@ -60,11 +61,14 @@ BACKENDS: dict[str, Callable[[Request], VecEnv]] = {
 
 
 def choose_backend(config: EnvConfig) -> tuple[str, str]:
-    """Name of the backend for a configuration and why; a static rule, nothing is measured."""
+    """Name of the backend for a configuration and why: what `proximo bench env` found here, else a static rule."""
     if config.backend != "auto":
         if config.backend not in BACKENDS:
             raise UserError(f"env.backend: {config.backend!r} is none of {', '.join(['auto', *BACKENDS])}")
         return config.backend, "asked for"
+    measured = cached_winner(config)
+    if measured in BACKENDS:
+        return measured, "the fastest on this machine, as `proximo bench env` measured"
     if only_vector(config.id):
         return "vector", "the environment exists only in vectorised form"
     if refuses(config) is None:
