@@ -194,7 +194,8 @@ class Training:
         clock, counted = time.monotonic(), self.step
         try:
             with self._signals():
-                while not self.finishing:
+                # Priming alone may use up a short run's steps; what is called finished has learnt and is saved.
+                while self.ppo.update == 0 or not self.finishing:
                     metrics = self._update()
                     now = time.monotonic()
                     metrics["steps_per_second"] = (self.step - counted) / max(now - clock, 1e-9)
