@@ -46,9 +46,9 @@ class NativeStepping:
             begun = clock()
             seen[t] = collector.obs[policy.direct].numpy()
             step_act(program, given, theta, memory)
-            chosen = action[t] if bounded is None else bounded
+            chosen = policy.to_env(action[t]) if bounded is None else policy.shaped(bounded)
             acted = clock()
-            step = env.step(chosen if bounded is None else policy.shaped(bounded))
+            step = env.step(chosen)
             stepped = clock()
             for array, entry in zip(
                 arrays, (step.reward, step.terminated, step.truncated, step.valid), strict=True
