@@ -19,9 +19,9 @@ TOYS = str(Path(__file__).parent / "toys.py")
 CLOCKED = ("time/", "steps_per_second")
 
 
-def experiment(tmp_path, env, policy=None, ppo=None, **rest):
+def experiment(tmp_path, env_id, policy=None, ppo=None, **rest):
     return Experiment(
-        env={"id": env, "num_envs": 3, **rest.pop("env", {})},
+        env={"id": env_id, "num_envs": 3, **rest.pop("env", {})},
         policy={"hidden_sizes": (16,), **(policy or {})},
         ppo={
             "num_steps": 32,
@@ -81,7 +81,9 @@ def rows(run):
 
 
 CASES = {
-    "feed-forward": ("CartPole-v1", {}, {}, {}),
+    "feed-forward": ("CartPole-v1", {}, {}, {"env": {"backend": "sync"}}),
+    "batch": ("CartPole-v1", {}, {}, {"env": {"backend": "batch"}}),
+    "batch-continuous": ("MountainCarContinuous-v0", {}, {}, {"env": {"max_episode_steps": 70}}),
     "unnormalised": ("CartPole-v1", {"normalize_obs": False}, {"normalize_reward": False}, {}),
     "continuous": ("Pendulum-v1", {}, {"lr_schedule": "adaptive", "target_kl": 0.05}, {}),
     "gsde": ("Pendulum-v1", {"head": {"type": "gsde"}}, {"lr_schedule": "linear"}, {}),

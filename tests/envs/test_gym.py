@@ -33,7 +33,7 @@ def test_is_a_vec_env_with_a_spec():
 
 @pytest.mark.parametrize(("env_id", "length"), [("CartPole-v1", 60), ("Pendulum-v1", 230)])
 def test_equals_a_plain_gymnasium_loop(env_id, length):
-    env = make(env_id, n=2)
+    env = make(env_id, n=2, backend="sync")
     twin = [gymnasium.make(env_id) for _ in range(2)]
     episode = [0, 0]
     obs = env.reset(7)["obs"]

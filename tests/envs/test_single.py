@@ -134,7 +134,8 @@ def test_backends():
     assert refused(id="CartPole-v1", backend="threads").startswith(
         "env.backend: 'threads' is none of auto, sync"
     )
-    assert choose_backend(EnvConfig(id="CartPole-v1"))[0] == "sync"
+    assert choose_backend(EnvConfig(id="LunarLander-v3"))[0] == "sync"
+    assert choose_backend(EnvConfig(id="CartPole-v1"))[0] == "batch"
     assert choose_backend(EnvConfig(id="CartPole-v1", backend="vector"))[0] == "vector"
     assert set(BACKENDS) >= {"sync", "vector"}
     with pytest.raises(UserError, match="at least 1"):

@@ -76,7 +76,7 @@ def test_copies_end_independently_in_next_step_mode():
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "env_toys:Counter"])
 def test_disabled_mode_is_bitwise_the_in_process_one(env_id):
     make = (lambda: gymnasium.make(env_id)) if env_id == "CartPole-v1" else Counter
-    config = EnvConfig(id=env_id, num_envs=3)
+    config = EnvConfig(id=env_id, num_envs=3, backend="sync")
     venv = SyncVectorEnv([make] * 3, autoreset_mode=AutoresetMode.DISABLED)
     ours, theirs = GymVectorEnv(venv, config, CPU), make_env(config)
     assert torch.equal(ours.reset(4)["obs"], theirs.reset(4)["obs"])

@@ -63,7 +63,7 @@ def check_env(config: EnvConfig, seed: int = 0) -> Report:
     report = Report(config.id)
     backend, reason = choose_backend(config)
     report.add("ok", "backend", f"{backend} ({reason})")
-    if backend == "sync":
+    if backend != "vector":
         single = make_single(config, training=False)
         report.findings += examine_spaces(single, config)
         if not report.ok:
