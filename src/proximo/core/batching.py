@@ -68,11 +68,14 @@ class _Shuffled:
         """One pass over the fresh units (or, without any, over the first demonstration source)."""
         fresh = [part for part in parts if part.fresh]
         demos = [part for part in parts if not part.fresh]
-        share = round(self.size * self.mix_ratio) if demos and fresh else 0
-        leaders = fresh if fresh and share < self.size else demos
+        share = 0
+        if demos and fresh and self.mix_ratio > 0.0:
+            # Rounding may take neither side out of the mixture, however few units a minibatch has.
+            share = max(1, round(self.size * self.mix_ratio))
+        leaders = fresh if fresh and self.mix_ratio < 1.0 else demos
         followers = demos if leaders is fresh and share > 0 else []
         lead = self._permuted(leaders[0])
-        take = min(self.size - share if leaders is fresh else self.size, lead.count)
+        take = min(max(1, self.size - share) if leaders is fresh else self.size, lead.count)
         queues = [_Queue(self, part) for part in followers]
         for first in range(0, lead.count, take):
             piece = _slice(lead, first, min(first + take, lead.count))

@@ -142,10 +142,13 @@ def _values(
         rows = (t[:0], n[:0])
         start = rollout.start[first : first + stride]
         pieces.append(policy.values(piece, {}, start, rows, nothing, row_start[:0])[0])
-    one = {key: entry[None, :] for key, entry in row_obs.items()}
-    row_values, _, _ = policy.values(one, {}, row_start[None], (t[:0], n[:0]), nothing, row_start[:0])
+    row_pieces = []
+    for first in range(0, t.shape[0], CHUNK_ROWS):
+        piece = {key: entry[None, first : first + CHUNK_ROWS] for key, entry in row_obs.items()}
+        start = row_start[None, first : first + CHUNK_ROWS]
+        row_pieces.append(policy.values(piece, {}, start, (t[:0], n[:0]), nothing, row_start[:0])[0])
     values = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
-    return values, {name: entry[0] for name, entry in row_values.items()}
+    return values, {name: torch.cat([piece[name][0] for piece in row_pieces]) for name in values}
 
 
 def explained_variance(value: Tensor, target: Tensor, valid: Tensor) -> Tensor:

@@ -25,14 +25,14 @@ def mean(x: Tensor, weight: Tensor | None) -> Tensor:
 def standardize(advantage: Tensor, weight: Tensor | None, fresh: Tensor | None) -> Tensor:
     """Centre fresh rows by their own mean, scale all rows by the fresh deviation.
 
-    A z-score over fresh and demonstration rows together holds learning back (docs/design.md, centring); without
-    any fresh row the demonstrations' deviation scales them and nothing is centred.
+    A z-score over fresh and demonstration rows together holds learning back (docs/design.md, centring); with
+    fewer than two fresh rows the deviation of all rows scales them and nothing is centred.
     """
     if weight is None and fresh is None:
         return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
     counts = torch.ones_like(advantage) if weight is None else weight
     inside = counts if fresh is None else counts * fresh
-    some = inside.sum() > 0
+    some = inside.sum() > 1
     inside = torch.where(some, inside, counts)
     n = inside.sum().clamp_min(2.0)
     centre = (advantage * inside).sum() / n
