@@ -92,7 +92,8 @@ def _log_probabilities(policy: Policy, rollout: Rollout, obs: Obs) -> Tensor:
     state = {key: entry.flatten(0, 1) for key, entry in rollout.state.items()}
     dist = policy.compute(cut, state, sequences(rollout.start, length)).dist
     logp = dist.log_prob(sequences(rollout.action, length))
-    return logp.unflatten(1, (-1, rollout.shape[1])).transpose(0, 1).flatten(0, 1)
+    steps, envs = rollout.shape
+    return logp.reshape(length, -1, envs).transpose(0, 1).reshape(steps, envs)
 
 
 def next_values(rollout: Rollout, value: Tensor, row_value: Tensor, episodic: bool) -> Tensor:
