@@ -7,7 +7,7 @@ do not depend on how copies are spread over processes. The state is a handful of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ctypes import byref
+from ctypes import addressof
 from difflib import get_close_matches
 from typing import Any
 
@@ -94,6 +94,9 @@ class BatchClassic:
             self._struct = native.bind(
                 self._task.kind, *arrays, self._max_steps, first_env, self._parameters, self._pending
             )
+            self._address = addressof(self._struct)
+        nobody = torch.zeros(0, dtype=torch.int64, device=device)
+        self._no_final = Final(nobody, {PLAIN_KEY: torch.zeros(0, self._task.obs_width, device=device)})
         self._infos = InfoReader(config, num_envs, device)
         self._valid = torch.ones(num_envs, dtype=torch.bool, device=device)
 
@@ -111,7 +114,7 @@ class BatchClassic:
         self._episode.fill(-1)
         if self._struct is not None:
             obs = torch.empty(self.spec.num_envs, self._task.obs_width)
-            self._library.proximo_classic_reset(byref(self._struct), obs.data_ptr())
+            self._library.proximo_classic_reset(self._address, obs.data_ptr())
         else:
             everyone = np.arange(self.spec.num_envs)
             self._begin(everyone)
@@ -132,8 +135,10 @@ class BatchClassic:
             raise RunError(self._meaningless(-1 - ends, given))
         self._show()
         device = self.spec.device
-        # Copies of the few rows, lest a Final keep N rows alive.
-        final = Final(ended[:ends].clone().to(device), {PLAIN_KEY: finals[:ends].clone().to(device)})
+        final = self._no_final
+        if ends:
+            # Copies of the few rows, lest a Final keep N rows alive.
+            final = Final(ended[:ends].clone().to(device), {PLAIN_KEY: finals[:ends].clone().to(device)})
         return Step(
             obs={PLAIN_KEY: obs.to(device)},
             reward=reward.to(device),
@@ -229,10 +234,9 @@ class BatchClassic:
         return action.detach().to("cpu", dtype).contiguous()
 
     def _step_kernels(self, given: Tensor, *out: Tensor) -> int:
-        assert self._struct is not None
         choice, action = (None, given.data_ptr()) if self._choices is None else (given.data_ptr(), None)
         addresses = (tensor.data_ptr() for tensor in out)
-        return int(self._library.proximo_classic_step(byref(self._struct), choice, action, *addresses))
+        return int(self._library.proximo_classic_step(self._address, choice, action, *addresses))
 
     def _step_arrays(self, given: Tensor, *out: Tensor) -> int:
         obs, reward, terminated, truncated, finals, ended = (tensor.numpy() for tensor in out)
