@@ -106,9 +106,9 @@ def work(env: str, seed: int, folder: Path, overrides: list[str]) -> int:
     from proximo.agent import load
     from proximo.config.load import load_experiment
     from proximo.errors import UserError
+    from proximo.launch import resume, train
     from proximo.runs.evaluation import evaluate
     from proximo.runs.run import list_runs
-    from proximo.launch import resume, train
 
     begun = time.monotonic()
     fixed = [f"seed={seed}", "eval.num_evals=0", "device=cpu", "threads=1", f"runs_dir={folder / 'runs'}"]

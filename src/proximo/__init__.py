@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from proximo.config.load import dump_experiment, load_experiment
     from proximo.envs.make import make_env
     from proximo.errors import ProximoError, RunError, UserError
+    from proximo.launch import Result, resume, train
     from proximo.policies.encoders import BaseFeaturesExtractor
     from proximo.runs.evaluation import evaluate
     from proximo.runs.run import Run
-    from proximo.launch import Result, resume, train
 
 _HOMES = {
     "Agent": "proximo.agent",

@@ -9,11 +9,22 @@ import pytest
 
 from proximo.config.load import load_experiment, load_traced, tuned_ids
 
-PROMISED = (
-    "CartPole-v1 Acrobot-v1 MountainCarContinuous-v0 Pendulum-v1 LunarLander-v3 BipedalWalker-v3 "
-    "InvertedDoublePendulum-v5 Hopper-v5 Walker2d-v5 HalfCheetah-v5 Ant-v5 Humanoid-v5 ALE/Pong-v5 "
-    "ALE/Breakout-v5"
-).split()
+PROMISED = [
+    "CartPole-v1",
+    "Acrobot-v1",
+    "MountainCarContinuous-v0",
+    "Pendulum-v1",
+    "LunarLander-v3",
+    "BipedalWalker-v3",
+    "InvertedDoublePendulum-v5",
+    "Hopper-v5",
+    "Walker2d-v5",
+    "HalfCheetah-v5",
+    "Ant-v5",
+    "Humanoid-v5",
+    "ALE/Pong-v5",
+    "ALE/Breakout-v5",
+]
 
 
 def test_the_promised_environments_have_tuned_settings() -> None:

@@ -57,7 +57,7 @@ class PpoConfig(Node):
     weight_decay: NonNegative = 0.0
     """Decoupled weight decay (AdamW)."""
     prime_steps: Annotated[int, Field(ge=0)] = 256
-    """Random steps before training from which the observation statistics are set (counted as steps; 0: none)."""
+    """Random steps before training that set the observation statistics (counted; at least 16 a copy; 0: none)."""
     entropy_alarm: Fraction = 0.05
     """Warn when a discrete policy's entropy falls below this fraction of its maximum (0: never)."""
 

@@ -57,9 +57,9 @@ class Collector:
         self.tape = Tape(num_steps, device)
         self.stepping: Stepping = TORCH_STEPPING
 
-    def reset(self) -> None:
-        """Start all environments afresh, from the run's seed."""
-        self.obs = self.move(self.env.reset(self.seed))
+    def reset(self, seed: int | None = None) -> None:
+        """Start all environments afresh, from the run's seed or another."""
+        self.obs = self.move(self.env.reset(self.seed if seed is None else seed))
         self.start = torch.ones_like(self.start)
         self.state = None
         self.episodes = EpisodeCounter(self.env.spec.num_envs)
@@ -102,7 +102,7 @@ class Collector:
             self.state = self.move(state["memory"])
             self.episodes.load_state_dict(state["episodes"])
         else:
-            self.reset()
+            self.reset(rng.integer_seed(self.seed, "resume", int(state["steps"])))
         self.steps = int(state["steps"])
 
     def _noise(self, policy: Policy) -> Tensor:
@@ -143,6 +143,10 @@ class Collector:
         return rollout
 
 
+PRIME_STEPS_EACH = 16
+"""At least this many steps of every copy: what does not vary at a reset would seem constant after one step."""
+
+
 @torch.no_grad()
 def prime(env: VecEnv, policy: Policy, steps: int, seed: int, device: torch.device) -> int:
     """Set the policy's observation statistics from a short rollout of noise-driven actions; returns its steps.
@@ -150,7 +154,7 @@ def prime(env: VecEnv, policy: Policy, steps: int, seed: int, device: torch.devi
     Without it the first rollouts are acted on unscaled observations. Uses the initial policy, whose actions are
     nearly uniform, on a seed of its own; the environments must be reset afterwards.
     """
-    count = max(1, -(-steps // env.spec.num_envs))
+    count = max(PRIME_STEPS_EACH, -(-steps // env.spec.num_envs))
     every = policy.noise.every
     count = -(-count // every) * every
     collector = Collector(env, count, rng.integer_seed(seed, "prime"), device)

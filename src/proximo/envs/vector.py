@@ -112,6 +112,10 @@ class GymVectorEnv:
         rows = np.flatnonzero(done)
         self._numbers(info, rows)
         final, obs = self._final(rows, obs, info)
+        if self._mode is AutoresetMode.NEXT_STEP and self.spec.mask_key is not None and len(rows):
+            # The next action of these copies is thrown away; a mask that allows none must not stop the run.
+            obs = {**obs, self.spec.mask_key: obs[self.spec.mask_key].copy()}
+            obs[self.spec.mask_key][rows] = 1
         self._was_done = done
         device = self._device
         return Step(

@@ -12,6 +12,7 @@ import numpy as np
 from proximo.config.experiment import Custom, Experiment
 from proximo.config.registry import build, resolve
 from proximo.errors import ProximoError, RunError, user_code
+from proximo.runs.columns import WINDOW
 
 if TYPE_CHECKING:
     from proximo.training import Training
@@ -73,7 +74,7 @@ class NanGuard:
     def after_update(self, training: Training, metrics: dict[str, float]) -> None:
         """Raises: RunError naming the metric."""
         for name, value in metrics.items():
-            if name.endswith("loss") and not math.isfinite(value):
+            if (name.endswith("loss") or name == "grad_norm") and not math.isfinite(value):
                 own = [f"losses.{loss}" for loss in training.experiment.losses]
                 own += ["policy.encoder"] if isinstance(training.experiment.policy.encoder, Custom) else []
                 look = f" (or look for the cause in {', '.join(own)})" if own else ""
@@ -180,7 +181,7 @@ class Stops:
         """Asks the training to stop, with the reason."""
         goal, minutes = self.config.return_mean, self.config.minutes
         key = "eval/return_mean" if self.has_evals else "return_mean"
-        value = metrics.get(key)
+        value = metrics.get(key) if self.has_evals or metrics["episodes"] >= WINDOW else None
         if goal is not None and value is not None and value >= goal:
             training.stop(f"{key} {value:.6g} reached stop.return_mean={goal:g}")
         if minutes is not None and self.elapsed() >= 60.0 * minutes:

@@ -33,7 +33,7 @@ class NativeRecursions:
             None if x is None else x.contiguous()
             for x in (reward, value, next_value, terminated, done, rho, c, valid)
         ]
-        out = torch.empty_like(reward)
+        out = torch.empty(reward.shape)
         steps, envs = reward.shape
         library().proximo_advantages(steps, envs, *map(_address, given), gamma, lam, out.data_ptr())
         return out
@@ -41,7 +41,7 @@ class NativeRecursions:
     def discount(self, reward: Tensor, done: Tensor, valid: Tensor, gamma: float, running: Tensor) -> Tensor:
         """See the protocol."""
         given = [x.contiguous() for x in (reward, done, valid)]
-        out = torch.empty_like(reward, dtype=torch.float64)
+        out = torch.empty(reward.shape, dtype=torch.float64)
         steps, envs = reward.shape
         addresses = map(_address, given)
         library().proximo_discounted(steps, envs, *addresses, gamma, running.data_ptr(), out.data_ptr())
