@@ -104,10 +104,14 @@ def _acrobot_slope(y: Columns, torque: Floats, p: Columns) -> Columns:
 def _wrapped(x: Floats) -> Floats:
     # A number so large that turning back would take for ever has no meaning any more.
     x = np.where(np.abs(x) < 1e4, x, np.nan)
-    while (over := x > pi).any():
-        x[over] -= 2 * pi
-    while (under := x < -pi).any():
-        x[under] += 2 * pi
+    # Turn by turn, as Gymnasium does; one by one, as the few rows that need it may need hundreds.
+    for index in np.flatnonzero(np.abs(x) > pi):
+        angle = float(x[index])
+        while angle > pi:
+            angle -= 2 * pi
+        while angle < -pi:
+            angle += 2 * pi
+        x[index] = angle
     return x
 
 
