@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +26,7 @@ from proximo.runs.evaluation import evaluate, random_baseline, verdict
 from proximo.runs.randomness import Randomness, preserved_randomness
 from proximo.runs.restore import restore, states
 from proximo.runs.run import Run
+from proximo.runs.signals import stop_on_signals
 from proximo.runs.trackers import Trackers
 
 
@@ -193,7 +191,7 @@ class Training:
         self.run.set_status("running", step=self.step)
         clock, counted = time.monotonic(), self.step
         try:
-            with self._signals():
+            with stop_on_signals(self._interrupt):
                 # Priming alone may use up a short run's steps; what is called finished has learnt and is saved.
                 while self.ppo.update == 0 or not self.finishing:
                     metrics = self._update()
@@ -234,6 +232,12 @@ class Training:
                 if hasattr(hook, "after_record"):
                     hook.after_record(self, metrics)
 
+    def _interrupt(self, name: str) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        print(f"{name}: finishing this update, then a checkpoint (again: stop at once)", file=sys.stderr)
+
     def _result(self, status: str) -> Result:
         name = str(self.run.path)
         lines = [f"run: {name}"]
@@ -260,27 +264,6 @@ class Training:
         if status != "stopped":
             lines.append(f"watch it: proximo play {name}")
         return Result(self.run.path, self.step, mean, status, "\n".join(lines))
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        # Only the main thread may set handlers; elsewhere the caller handles signals.
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def handle(number: int, frame: object) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = True
-            name = signal.Signals(number).name
-            print(f"{name}: finishing this update, then a checkpoint (again: stop at once)", file=sys.stderr)
-
-        old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
 
     def close(self, status: str) -> None:
         """Close environments, trackers, console and the run's files."""

@@ -11,8 +11,9 @@ from building import VECTOR, draw, policy, spec
 from gymnasium import spaces
 
 from proximo.config.experiment import PolicyConfig
+from proximo.core.engines.layers import Unsupported
 from proximo.errors import UserError
-from proximo.policies.encoders import BaseFeaturesExtractor, ImpalaCNN, NatureCNN, ResnetMLP
+from proximo.policies.encoders import BaseFeaturesExtractor, FlatEncoder, ImpalaCNN, NatureCNN, ResnetMLP
 from proximo.policies.fusion import ObservationEncoder
 
 ACTION = spaces.Discrete(3)
@@ -223,3 +224,19 @@ def test_the_base_class_needs_no_environment_library_beyond_spaces() -> None:
     code = "import sys, proximo.policies.encoders; print('mujoco' in sys.modules, 'pygame' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.split() == ["False", "False"]
+
+
+def test_a_subclass_of_a_built_in_encoder_is_not_taken_for_it() -> None:
+    """The kernels compute what built-in encoders compute; a user's subclass may do anything."""
+
+    class Doubled(FlatEncoder):
+        def forward(self, observations: torch.Tensor) -> torch.Tensor:
+            return 2.0 * super().forward(observations)
+
+    made = policy(spec(ACTION))
+    assert made.graph().obs_width == 5
+    for trunk in made.trunks.values():
+        part, keys, as_dict = trunk.encoder.groups[0]
+        trunk.encoder.groups[0] = (Doubled(part.observation_space), keys, as_dict)
+    with pytest.raises(Unsupported, match="Doubled"):
+        made.graph()

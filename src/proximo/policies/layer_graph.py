@@ -89,11 +89,12 @@ def layer_graph(policy: ActorCritic) -> LayerGraph:
 
 def _encode(builder: _Builder, encoder: ObservationEncoder, roles: str) -> int:
     extractors = [part for part, _, _ in encoder.groups]
-    if all(isinstance(part, FlatEncoder) for part in extractors):
+    # Exactly these types: a subclass of the user's may compute something else.
+    if all(type(part) is FlatEncoder for part in extractors):
         return OBS
     part: BaseFeaturesExtractor = extractors[0]
     if len(extractors) > 1:
         raise Unsupported("several encoders")
-    if isinstance(part, MlpEncoder | ResnetMLP):
-        return builder.sequential(OBS, part.layers, roles)
+    if type(part) in (MlpEncoder, ResnetMLP):
+        return builder.sequential(OBS, cast(MlpEncoder, part).layers, roles)
     raise Unsupported(f"encoder {type(part).__name__}")
