@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 import time
 from contextlib import suppress
@@ -243,7 +244,7 @@ class Training:
         lines = [f"run: {name}"]
         mean = self.episodes.return_mean
         if status == "stopped":
-            lines.append(f"stopped at step {self.step}; go on with: proximo resume {name}")
+            lines.append(f"stopped at step {self.step}; go on with: proximo resume {shlex.quote(name)}")
         elif self.last_eval:
             result = self.last_result
             mean = result.return_mean
@@ -262,7 +263,7 @@ class Training:
         if self.reason:
             lines.append(f"ended early: {self.reason}")
         if status != "stopped":
-            lines.append(f"watch it: proximo play {name}")
+            lines.append(f"watch it: proximo play {shlex.quote(name)}")
         return Result(self.run.path, self.step, mean, status, "\n".join(lines))
 
     def close(self, status: str) -> None:

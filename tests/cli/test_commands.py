@@ -130,3 +130,5 @@ def test_envs_lists_families_and_the_extra_of_a_missing_one(
     first, *rest = capsys.readouterr().out.splitlines()
     assert first == "classic_control: CartPole-v1*"
     assert all("not installed" not in line for line in rest)
+    assert cli.main(["envs", "nosuch"]) == 2
+    assert "'nosuch'" in capsys.readouterr().err

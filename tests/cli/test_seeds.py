@@ -76,6 +76,16 @@ def test_every_seed_has_its_own_run(tmp_path: Path) -> None:
     assert re.search(r"^2 seeds: return [\d.]+, 95 % interval [-\d.]+ to [\d.]+$", done.stdout, re.MULTILINE)
 
 
+def test_what_holds_for_all_seeds_is_printed_once(tmp_path: Path) -> None:
+    words = ["train", "CartPole-v1", "ppo.total_steps=1024", "eval.num_evals=0", "seeds=2", "jobs=2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "proximo", *words], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("settings: tuned for CartPole-v1") == 1
+    assert done.stdout.count("engine: ") == 2
+
+
 def test_a_failing_seed_is_told_and_sets_the_exit_code(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "proximo", "train", "NoSuchEnv-v0", "seeds=2"],

@@ -84,13 +84,14 @@ class Nested(gym.Env):
 
 
 class InfoMasked(Counter):
-    """Gives its mask in `info`."""
+    """Gives its mask in `info` and insists on it."""
 
     def reset(self, *, seed=None, options=None):
         obs, _ = super().reset(seed=seed)
         return obs, {"action_mask": self._mask()}
 
     def step(self, action):
+        assert self._mask()[action], "the mask does not allow this"
         obs, reward, terminated, truncated, info = super().step(action)
         return obs, reward, terminated, truncated, {**info, "action_mask": self._mask()}
 

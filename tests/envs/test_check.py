@@ -56,7 +56,9 @@ def test_masks_and_nested_observations():
     report = check_env(EnvConfig(id="env_toys:Nested"))
     assert report.ok
     assert {"mask", "observation a.c", "observation t.1"} <= topics(report, "ok")
-    assert "mask" in topics(check_env(EnvConfig(id="env_toys:InfoMasked")), "ok")
+    masked = check_env(EnvConfig(id="env_toys:InfoMasked"))
+    assert masked.ok, str(masked)
+    assert {"mask", "speed"} <= topics(masked, "ok")
 
 
 def test_unsupported_spaces_are_an_error():

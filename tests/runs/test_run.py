@@ -60,6 +60,19 @@ def test_open_by_folder_checkpoint_pointer_and_beginning(tmp_path, monkeypatch):
     assert Run.open("checkpoints/5").checkpoint()[0].name == "5"
 
 
+def test_a_whole_name_is_not_the_beginning_of_a_longer_one(tmp_path):
+    root = tmp_path / "runs"
+    first, again, wide = (Run.create(experiment(tmp_path, name=n)) for n in ("base", "base2", "base-wide"))
+    assert Run.open("base", root=root).path == first.path
+    assert Run.open("base-w", root=root).path == wide.path
+    twice = Run.create(experiment(tmp_path, name="base2"))
+    with pytest.raises(UserError, match="beginning of 2 runs"):
+        Run.open("base2", root=root)
+    # Where the second of a second ends in -2, the first is still named by its folder.
+    for run in (first, again, wide, twice):
+        assert Run.open(run.path.name, root=root).path == run.path
+
+
 def test_open_says_what_is_there_instead(tmp_path):
     first, second = (Run.create(experiment(tmp_path)) for _ in range(2))
     with pytest.raises(UserError, match="beginning of 2 runs"):

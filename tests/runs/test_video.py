@@ -1,5 +1,6 @@
 """Videos: as many frames as asked, playable, nothing left behind when it fails."""
 
+import os
 import re
 import subprocess
 import sys
@@ -98,6 +99,35 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "videos").write_text("")
     with pytest.raises(RunError, match=r"cannot write .*a\.mp4"):
         record(policy(), config(), tmp_path / "videos" / "a.mp4", length=3)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody can write to")
+def test_a_file_that_cannot_be_written_is_one_line(capfd):
+    pytest.importorskip("imageio_ffmpeg")
+    with pytest.raises(RunError, match=r"^cannot write /proc/a\.mp4: [^\n]*$"):
+        record(policy(), config(), Path("/proc/a.mp4"), length=3)
+    assert capfd.readouterr().err == ""
+
+
+def test_drawing_opens_neither_a_sound_card_nor_a_screen(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    pytest.importorskip("pygame")
+    code = f"""
+import os, pathlib, pygame
+from proximo.config.experiment import EnvConfig, PolicyConfig
+from proximo.envs.make import make_env
+from proximo.policies.actor_critic import ActorCritic
+from proximo.runs.video import record
+config = EnvConfig(id="CartPole-v1")
+env = make_env(config, num_envs=1)
+record(ActorCritic(env.spec, PolicyConfig()), config, pathlib.Path({str(tmp_path / "a.mp4")!r}), length=2)
+assert os.environ["SDL_AUDIODRIVER"] == os.environ["SDL_VIDEODRIVER"] == "dummy"
+"""
+    bare = {k: v for k, v in os.environ.items() if not k.startswith(("SDL_", "DISPLAY", "WAYLAND", "XDG"))}
+    done = subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "ALSA" not in done.stderr
+    assert "XDG_RUNTIME_DIR" not in done.stderr
 
 
 def test_the_missing_extra_is_named(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""`proximo eval` and `proximo play`."""
+"""`proximo eval`, `proximo play` and `proximo export`."""
 
 from __future__ import annotations
 
@@ -54,6 +54,15 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     play.add_argument("--seed", type=int, metavar="S", help="seed of the first episode")
     play.add_argument("--stochastic", action="store_true", help="sample actions instead of taking the mode")
     play.set_defaults(run=_play)
+    export = commands.add_parser(
+        "export",
+        parents=[common],
+        help="write a trained policy as ONNX",
+        description="Write the policy as one ONNX file (raw observation in, action out) and check it against itself.",
+    )
+    export.add_argument("path", help=run_help)
+    export.add_argument("--onnx", type=Path, required=True, metavar="FILE", help="the file to write")
+    export.set_defaults(run=_export)
 
 
 def _count(word: str) -> int:
@@ -111,6 +120,15 @@ def _play(args: argparse.Namespace) -> int:
     length = args.length or config.video.length
     path = record(agent.policy, config.env, args.video, length, seed, not args.stochastic, config.video.fps)
     print(f"video: {path}")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from proximo.share.onnx import export_onnx
+
+    written = export_onnx(_load(args.path), args.onnx)
+    print(f"{written.path}: {', '.join(written.inputs)} → {', '.join(written.outputs)}")
+    print(f"checked: its actions differ from the policy's by at most {written.difference:.1e}")
     return 0
 
 

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from proximo.cli.doctor import missing
+from proximo.errors import UserError
 
 FAMILIES = {
     "classic_control": ("gymnasium.envs.classic_control", None),
@@ -46,20 +47,23 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 def _envs(args: argparse.Namespace) -> int:
     from proximo.config.load import tuned_ids
 
-    tuned = set(tuned_ids())
+    tuned, lines = set(tuned_ids()), []
     for family, ids in installed().items():
         found = ids if args.text == family else [name for name in ids if args.text.lower() in name.lower()]
         extra = FAMILIES.get(family, ("", None))[1]
         lacking = missing(extra) if extra else []
         if lacking and args.text in ("", family):
-            print(f"{family}: not installed: pip install 'proximo[{extra}]'")
+            lines.append(f"{family}: not installed: pip install 'proximo[{extra}]'")
         elif found:
             tuned_first = sorted(found, key=lambda name: name not in tuned)
             shown = found if args.text or len(found) <= SHOWN else tuned_first[:SHOWN]
             more = len(found) - len(shown)
             names = [f"{name}*" if name in tuned else name for name in shown]
             tail = f" … and {more} more: proximo envs {family}" if more else ""
-            print(f"{family}: {', '.join(names)}{tail}")
+            lines.append(f"{family}: {', '.join(names)}{tail}")
+    if not lines:
+        raise UserError(f"no environment's id contains {args.text!r}; `proximo envs` lists the families")
+    print("\n".join(lines))
     print("* tuned settings are included" if tuned else "no tuned settings are included")
     return 0
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,18 @@ def _count(item: str, least: int = 1) -> int:
     return value
 
 
-def run(plan: Plan, experiment: Experiment, source: str, items: Sequence[str], flags: Sequence[str]) -> int:
-    """Train every seed in a process of its own; prints their lines and a table; 0 if all succeeded."""
+def run(
+    plan: Plan,
+    experiment: Experiment,
+    source: str,
+    items: Sequence[str],
+    flags: Sequence[str],
+    told: Collection[str] = (),
+) -> int:
+    """Train every seed in a process of its own; prints their lines and a table; 0 if all succeeded.
+
+    Lines in `told` were printed already, once for all of them.
+    """
     words = [*items, *_grouped(experiment)]
     with tempfile.TemporaryDirectory(prefix="proximo-seeds-") as folder:
         files = {seed: Path(folder) / f"{seed}.json" for seed in plan.seeds}
@@ -79,7 +89,7 @@ def run(plan: Plan, experiment: Experiment, source: str, items: Sequence[str], f
             ]
             for seed in plan.seeds
         }
-        codes = _run_all(commands, plan.jobs)
+        codes = _run_all(commands, plan.jobs, told)
         results = {seed: json.loads(f.read_text("utf-8")) for seed, f in files.items() if f.is_file()}
     _print_table(plan, codes, results)
     return next((code for code in codes.values() if code != 0), 0)
@@ -95,7 +105,7 @@ def _grouped(experiment: Experiment) -> list[str]:
     return [f"track={text.scalar(tracks)}"] if bare else []
 
 
-def _run_all(commands: dict[int, list[str]], jobs: int) -> dict[int, int]:
+def _run_all(commands: dict[int, list[str]], jobs: int, told: Collection[str] = ()) -> dict[int, int]:
     """Exit code per seed, `jobs` processes at a time; an interrupt is passed on once, and waited for."""
     waiting, codes = list(commands), dict[int, int]()
     running: dict[int, subprocess.Popen[str]] = {}
@@ -110,7 +120,7 @@ def _run_all(commands: dict[int, list[str]], jobs: int) -> dict[int, int]:
                 seed, line = lines.get()
                 if line is None:
                     codes[seed] = running.pop(seed).wait()
-                else:
+                elif line not in told:
                     print(f"[seed {seed}] {line}", flush=True)
             except KeyboardInterrupt:
                 codes.update(dict.fromkeys(waiting, INTERRUPTED))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from proximo.errors import UserError
 
 if TYPE_CHECKING:
-    from proximo.config.dialects import Translation
     from proximo.launch import Result
 
 
@@ -55,23 +54,21 @@ def _train(args: argparse.Namespace) -> int:
     _check_writable(args.result)
     plan, items = seeds.split(args.items)
     loaded = load_traced(args.source, items, untuned=args.untuned)
-    if args.verbosity >= 0 and loaded.tuned:
-        print(f"settings: tuned for {loaded.tuned} (--untuned for plain defaults)", flush=True)
-    if loaded.translation is not None:
-        _show(loaded.translation, args)
+    told: list[str] = []
+    if args.verbosity >= 0:
+        if loaded.tuned:
+            told.append(f"settings: tuned for {loaded.tuned} (--untuned for plain defaults)")
+        if loaded.translation is not None:
+            told += loaded.translation.lines
+        print("".join(f"{line}\n" for line in told), end="", flush=True)
+    if args.verbosity == 0 and loaded.translation is not None:
+        # Such a file may also say how loud to be, which options overrule.
+        args.verbosity = loaded.translation.verbosity or 0
     if plan is not None:
-        return seeds.run(plan, loaded.experiment, args.source, items, _flags(args))
+        return seeds.run(plan, loaded.experiment, args.source, items, _flags(args), told)
     from proximo.launch import train
 
     return _finish(train(loaded.experiment, verbosity=args.verbosity), args.result)
-
-
-def _show(translation: Translation, args: argparse.Namespace) -> None:
-    """Print how a foreign file was understood; it may also say how loud to be, which options overrule."""
-    if args.verbosity >= 0:
-        print("\n".join(translation.lines), flush=True)
-    if args.verbosity == 0 and translation.verbosity is not None:
-        args.verbosity = translation.verbosity
 
 
 def _flags(args: argparse.Namespace) -> list[str]:

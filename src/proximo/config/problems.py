@@ -142,7 +142,9 @@ def _demand(path: str, kind: str, context: dict[str, Any], value: Any, annotatio
     if kind == "string_pattern_mismatch":
         if "[^:]+:" in context["pattern"]:
             return "must be a class, named as module:Class or path/to/file.py:Class"
-        return "must start with a letter or digit and hold only letters, digits, spaces and . _ + @ -"
+        return (
+            "must start with a letter or digit and hold only letters (a to z), digits, spaces and . _ + @ -"
+        )
     return _SIMPLE.get(kind, message[:1].lower() + message[1:])
 
 

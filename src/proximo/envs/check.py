@@ -88,7 +88,8 @@ def _describe(report: Report, config: EnvConfig, seen: Seen) -> None:
     )
     if seen.rewards:
         rewards = np.array(seen.rewards)
-        low, high, deviation = float(rewards.min()), float(rewards.max()), float(rewards.std())
+        # + 0.0 turns -0.0 into 0.0.
+        low, high, deviation = float(rewards.min()) + 0.0, float(rewards.max()) + 0.0, float(rewards.std())
         report.numbers |= {"reward_min": low, "reward_max": high, "reward_std": deviation}
         text = f"from {low:.4g} to {high:.4g}, deviation {deviation:.4g}"
         if max(abs(low), abs(high)) > 100:

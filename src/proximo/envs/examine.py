@@ -107,7 +107,7 @@ def examine_play(env: GymEnv, config: EnvConfig, steps: int, episodes: int, seed
             if not going or time.perf_counter() - begun > PATIENCE:
                 break
         if not any(finding.level == "error" for finding in seen.findings):
-            seen.speed = measure_speed(env, seed)
+            seen.speed = measure_speed(env, config, seed)
     except Exception as error:
         # Whatever the environment raises is what the doctor is asked about.
         seen.once("error", "exception", f"step {seen.steps} raised {describe(error)}")
@@ -148,7 +148,7 @@ def _mask(env: GymEnv, obs: Any, info: dict[str, Any], key: str, seen: Seen) -> 
     size = mask_size(env.action_space)
     if size is None:
         return None
-    mask = obs[key] if isinstance(obs, dict) and key in obs else info.get(key)
+    mask = _given_mask(obs, info, key)
     if mask is not None and key in info:
         seen.once("ok", "mask", f"info[{key!r}] masks the actions")
     if mask is not None and not np.any(mask):
@@ -157,18 +157,26 @@ def _mask(env: GymEnv, obs: Any, info: dict[str, Any], key: str, seen: Seen) -> 
     return mask
 
 
-def measure_speed(env: GymEnv, seed: int, seconds: float = 0.5) -> float:
-    """Steps per second of one copy under random actions, resets included."""
-    env.reset(seed=seed)
+def _given_mask(obs: Any, info: dict[str, Any], key: str) -> Any:
+    return obs[key] if isinstance(obs, dict) and key in obs else info.get(key)
+
+
+def measure_speed(env: GymEnv, config: EnvConfig, seed: int, seconds: float = 0.5) -> float:
+    """Steps per second of one copy under random actions (allowed ones), resets included."""
+    obs, info = env.reset(seed=seed)
+    masked = _given_mask(obs, info, config.mask_key) is not None
     begun, steps = time.perf_counter(), 0
     actions = [env.action_space.sample() for _ in range(64)]
     while time.perf_counter() - begun < seconds:
         for action in actions:
-            _, _, terminated, truncated, _ = env.step(action)
+            if masked:
+                # Not drawn in advance: what is allowed depends on the state.
+                action = sample(env.action_space, _given_mask(obs, info, config.mask_key))
+            obs, _, terminated, truncated, info = env.step(action)
             steps += 1
             if terminated or truncated:
                 seed += 1
-                env.reset(seed=seed)
+                obs, info = env.reset(seed=seed)
     return steps / (time.perf_counter() - begun)
 
 

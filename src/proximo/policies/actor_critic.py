@@ -139,6 +139,17 @@ class ActorCritic(nn.Module):
         action = dist.mode() if noise is None else dist.sample(noise)
         return Act(action, dist.log_prob(action), after)
 
+    def actor_state(self, num_envs: int) -> State:
+        """An empty memory of the actor alone: all that `decide` needs."""
+        memory = self._both[0].memory
+        return {} if memory is None else memory.initial(num_envs, self.device)
+
+    def decide(self, obs: Obs, state: State, start: Tensor) -> tuple[Tensor, State]:
+        """The environment's action by the mode, and the actor's advanced memory: what an export contains."""
+        features, after = self._both[0].step(self.normalizer(obs), state, start)
+        dist = self.head.distribution(self.actor_layers(features), self.mask(obs))
+        return self.to_env(dist.mode()), after
+
     def normalize(self, obs: Obs, stats: Stats | None = None) -> Obs:
         """Observations scaled by `stats`, or by the current statistics; images and levels pass unchanged."""
         result: Obs = self.normalizer(obs, stats)

@@ -168,17 +168,20 @@ class ObservationEncoder(nn.Module):
             return x if x.is_floating_point() else x.float()
         key = next(iter(self.view_of))
         lead = obs[key].shape[: obs[key].dim() - self.view_of[key].raw_ndim]
-        count = lead.numel()
-        rows = {k: obs[k].reshape(count, *obs[k].shape[len(lead) :]) for k in self.view_of}
-        if self.has_images and count > IMAGE_ROWS and not torch.is_grad_enabled():
-            slices = [
-                self._rows({k: x[i : i + IMAGE_ROWS] for k, x in rows.items()})
-                for i in range(0, count, IMAGE_ROWS)
-            ]
-            features = torch.cat(slices)
-        else:
-            features = self._rows(rows)
-        return features.reshape(*lead, self.features_dim)
+        if len(lead) == 1:
+            return self._sliced(obs)
+        rows = {k: obs[k].reshape(-1, *obs[k].shape[len(lead) :]) for k in self.view_of}
+        return self._sliced(rows).reshape(*lead, self.features_dim)
+
+    def _sliced(self, rows: Obs) -> Tensor:
+        # Acting and valuing many images at once takes gigabytes inside the convolutions; a tracer wants no branch.
+        if not self.has_images or torch.is_grad_enabled() or torch.compiler.is_exporting():
+            return self._rows(rows)
+        count = rows[next(iter(self.view_of))].shape[0]
+        if count <= IMAGE_ROWS:
+            return self._rows(rows)
+        pieces = range(0, count, IMAGE_ROWS)
+        return torch.cat([self._rows({k: rows[k][i : i + IMAGE_ROWS] for k in self.view_of}) for i in pieces])
 
     def vector(self, obs: Obs) -> Tensor:
         """What the encoders read, flattened and side by side: normalised observations `[..., D]`."""

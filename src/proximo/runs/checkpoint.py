@@ -222,7 +222,7 @@ def latest_valid(run_dir: Path) -> tuple[Path, list[str]]:
             skipped.append(str(error))
         else:
             return folder, skipped
-    reason = skipped[0] if skipped else "it stopped before the first one was written"
+    reason = skipped[0] if skipped else "none was written before it stopped, or they were deleted"
     raise UserError(f"run {run_dir} has no usable checkpoint: {reason}")
 
 

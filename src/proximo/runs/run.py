@@ -278,6 +278,11 @@ def _no_run(path: Path) -> str:
 
 def _matching(given: Path, root: Path) -> list[Path]:
     beside = [p for p in given.parent.glob(f"{given.name}*") if (p / EXPERIMENT_FILE).is_file()]
-    if beside or len(given.parts) > 1:
-        return sorted(beside)
-    return sorted(run.path for run in list_runs(root) if run.path.name.startswith(given.name))
+    if not beside and len(given.parts) == 1:
+        beside = [run.path for run in list_runs(root) if run.path.name.startswith(given.name)]
+    # A whole name is meant, not the beginning of a longer one: `base` is not `base-wide`.
+    for rest in ("", r"-\d{8}-\d{6}(-\d+)?"):
+        whole = [path for path in beside if re.fullmatch(re.escape(given.name) + rest, path.name)]
+        if whole:
+            return sorted(whole)
+    return sorted(beside)

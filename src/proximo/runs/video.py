@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def record(
         raise UserError(f"{path}: videos are written as mp4; let its name end in .mp4")
     open_writer = _imageio()
     temporary = path.with_name(f".tmp-{path.name}")
+    _without_devices()
     env = make_env(env_config, num_envs=1, render_mode="rgb_array", training=False)
     try:
         with writing(path), acting(policy):
@@ -50,6 +52,9 @@ def record(
             first = next(frames)
             # Two-by-two blocks of colour: H.264 takes even sizes only, which `_picture` sees to.
             speed = fps or frames_per_second(env)
+            # Tried here: ffmpeg would explain over many lines why it cannot write.
+            temporary.touch()
+            temporary.unlink()
             writer = open_writer(temporary, fps=speed, codec="libx264", macro_block_size=2)
             try:
                 writer.append_data(first)
@@ -95,6 +100,13 @@ def _picture(env: VecEnv) -> Frame:
     height, width = picture.shape[:2]
     padding = ((0, height % 2), (0, width % 2), (0, 0))
     return np.pad(picture[:, :, :3], padding, mode="edge")
+
+
+def _without_devices() -> None:
+    # pygame opens a sound card, and a screen, even to draw into memory; where there is none, SDL complains.
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 
 def _imageio() -> Any:

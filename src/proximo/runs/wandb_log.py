@@ -38,6 +38,8 @@ class WandbLog:
         """Open online, or offline with one printed line where there is no login or no connection."""
         wandb = optional("wandb", "wandb")
         self._wandb, self._run = wandb, run
+        # Before its first use: what it prints by itself (about linked files, say) follows the settings of then.
+        wandb.setup(wandb.Settings(silent=True))
         mode = self._mode()
         if mode == "online":
             try:

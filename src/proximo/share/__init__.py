@@ -1,0 +1,1 @@
+"""Handing trained policies on."""
