@@ -221,7 +221,7 @@ def test_newest_intact_checkpoint_is_found(tmp_path):
 
 
 def test_a_run_without_checkpoints_says_so(tmp_path):
-    with pytest.raises(UserError, match="stopped before the first"):
+    with pytest.raises(UserError, match="none was written before it stopped"):
         checkpoint.latest_valid(tmp_path)
 
 

@@ -232,4 +232,7 @@ def sample(space: Space[Any], mask: Any) -> Any:
     if isinstance(space, spaces.MultiDiscrete):
         parts = np.split(flat, np.cumsum(space.nvec.reshape(-1))[:-1])
         return space.sample(mask=tuple(parts))
+    if isinstance(space, spaces.MultiBinary):
+        # Gymnasium's own mask would set every bit that is allowed.
+        return space.sample() * flat.reshape(space.shape)
     return space.sample(mask=flat)
