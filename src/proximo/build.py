@@ -18,7 +18,7 @@ from proximo.core.collect import Collector
 from proximo.core.engines.choose import choose_engine
 from proximo.core.engines.eager import Plan
 from proximo.core.losses import CloningLoss, CustomLoss, EntropyLoss, PolicyLoss, ValueLoss
-from proximo.core.normalize import RewardScaler
+from proximo.core.normalize import RewardScaler, statistics_dtype
 from proximo.core.optim import Optimizer
 from proximo.core.ppo import PPO, Parts, normalize_rollout_advantages
 from proximo.core.returns import Recursions
@@ -96,7 +96,10 @@ def build_policy(exp: cfg.Experiment, spec: EnvSpec, device: torch.device) -> Ac
     """The policy, its weights drawn from the run's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.integer_seed(exp.seed, "init"))
-        return ActorCritic(spec, exp.policy, (cfg.TASK_STREAM, *exp.streams)).to(device)
+        policy = ActorCritic(spec, exp.policy, (cfg.TASK_STREAM, *exp.streams))
+    if statistics_dtype(device) is torch.float32:
+        policy.normalizer.float()
+    return policy.to(device)
 
 
 def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = print) -> Built:

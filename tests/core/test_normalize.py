@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from proximo.core.normalize import RewardScaler, RunningMoments
+from proximo.core.normalize import RewardScaler, RunningMoments, statistics_dtype
 
 
 def test_moments_merge_like_one_batch():
@@ -46,3 +46,16 @@ def test_invalid_rows_do_not_count():
     scaler.scale(reward, done, valid)
     assert float(scaler.moments.count) == 2
     assert float(scaler.moments.mean) == (1.0 + 1.5) / 2
+
+
+def test_statistics_also_work_in_float32():
+    """MPS has no float64."""
+    assert statistics_dtype(torch.device("mps")) is torch.float32
+    assert statistics_dtype(torch.device("cpu")) is torch.float64
+    data = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 2 + 5
+    moments = RunningMoments((3,)).float()
+    for piece in data.split(100):
+        moments.update(piece)
+    assert moments.mean.dtype is torch.float32
+    assert torch.allclose(moments.mean, data.mean(0), atol=1e-4)
+    assert torch.allclose(moments.var, data.var(0, unbiased=False), rtol=1e-4)

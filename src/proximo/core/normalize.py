@@ -14,10 +14,15 @@ from torch import Tensor, nn
 from proximo.core.returns import TORCH, Recursions
 
 
+def statistics_dtype(device: torch.device) -> torch.dtype:
+    """Float64, so that a hundred million rows still move a mean; float32 on MPS, which has nothing wider."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 class RunningMoments(nn.Module):
     """Count, mean and variance of a stream of vectors, merged batch by batch (Chan et al. 1979).
 
-    Kept in float64, so that a hundred million rows still move it. Shapes: `[*shape]`.
+    Kept in float64 (see `statistics_dtype`). Shapes: `[*shape]`.
     """
 
     mean: Tensor
@@ -36,7 +41,7 @@ class RunningMoments(nn.Module):
         """Merge `rows` `[M, *shape]`; an empty batch changes nothing."""
         if rows.shape[0] == 0:
             return
-        rows = rows.to(torch.float64)
+        rows = rows.to(self.mean.dtype)
         mean, var, count = rows.mean(0), rows.var(0, unbiased=False), float(rows.shape[0])
         total = self.count + count
         delta = mean - self.mean
@@ -64,8 +69,9 @@ class RewardScaler:
         self.recursions = recursions
         self.gamma = gamma
         self.clip = clip
-        self.moments = RunningMoments().to(device)
-        self.running = torch.zeros(num_envs, dtype=torch.float64, device=device)
+        dtype = statistics_dtype(device)
+        self.moments = RunningMoments().to(dtype).to(device)
+        self.running = torch.zeros(num_envs, dtype=dtype, device=device)
 
     @torch.no_grad()
     def scale(self, reward: Tensor, done: Tensor, valid: Tensor, *, learn: bool = True) -> Tensor:

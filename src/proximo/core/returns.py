@@ -37,7 +37,7 @@ class Recursions(Protocol):
         """As `estimate`, without the target."""
 
     def discount(self, reward: Tensor, done: Tensor, valid: Tensor, gamma: float, running: Tensor) -> Tensor:
-        """Running discounted returns `[T, N]` float64; `running` `[N]` is carried on in place."""
+        """Running discounted returns `[T, N]`, as precise as `running` `[N]`, which is carried on in place."""
 
 
 class TorchRecursions:
@@ -76,7 +76,7 @@ class TorchRecursions:
     @torch.no_grad()
     def discount(self, reward: Tensor, done: Tensor, valid: Tensor, gamma: float, running: Tensor) -> Tensor:
         """R_t = γ R_{t−1} + r_t inside an episode; rows that only reset change nothing."""
-        returns = torch.empty_like(reward, dtype=torch.float64)
+        returns = torch.empty_like(reward, dtype=running.dtype)
         carried = running.clone()
         for t in range(reward.shape[0]):
             carried = torch.where(valid[t], carried * gamma + reward[t], carried)
