@@ -39,6 +39,7 @@ def lines(source: object, *settings: str) -> list[str]:
         ("seed.x=1", "seed={x: 1}: must be a whole number"),
         ("device=gpu", "device=gpu: must be one of auto, cpu, cuda, mps; did you mean cpu?"),
         ("policy.ortho_init=maybe", "policy.ortho_init=maybe: must be true or false"),
+        ("track=tensorboard", "track=tensorboard: must be a list, such as [tensorboard]"),
         ("policy.hidden_sizes=64", "policy.hidden_sizes=64: must be a list, such as [64, 64]"),
         ("policy.hidden_sizes=[64, 0]", "policy.hidden_sizes.1=0: must be at least 1"),
         ("policy.memory=gru", "policy.memory=gru: must be a mapping with a type: none, gru, lstm"),

@@ -37,6 +37,9 @@ def test_what_breaks_training_is_an_error(how, topic):
     assert not report.ok
     assert topic in topics(report, "error")
     assert "fix before training" in str(report)
+    # What was cut short says nothing about speed or the length of episodes.
+    assert "speed" not in topics(report, "ok")
+    assert "episodes" not in topics(report, "warning")
 
 
 def test_an_environment_that_does_not_repeat_itself_is_a_warning():

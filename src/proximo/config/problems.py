@@ -145,11 +145,18 @@ def _demand(path: str, kind: str, context: dict[str, Any], value: Any, annotatio
         return (
             "must start with a letter or digit and hold only letters (a to z), digits, spaces and . _ + @ -"
         )
+    if path in _LISTS and kind in ("tuple_type", "list_type"):
+        return f"must be a list, such as {_LISTS[path]}"
     return _SIMPLE.get(kind, message[:1].lower() + message[1:])
 
 
 _NUMBER, _WHOLE = "must be a number", "must be a whole number"
 _LIST = "must be a list, such as [64, 64]"
+_LISTS = {
+    "track": "[tensorboard]",
+    "env.info": "[speed]",
+    "env.wrappers": "[{name: TimeAwareObservation}]",
+}
 _SIMPLE = {
     "int_type": _WHOLE,
     "int_parsing": _WHOLE,

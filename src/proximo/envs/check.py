@@ -84,9 +84,8 @@ def check_env(config: EnvConfig, seed: int = 0) -> Report:
 
 def _describe(report: Report, config: EnvConfig, seen: Seen) -> None:
     report.numbers["steps_per_second"] = seen.speed
-    report.add(
-        "ok", "speed", f"{report.numbers['steps_per_second']:,.0f} steps/s in one copy, resets included"
-    )
+    if seen.speed:
+        report.add("ok", "speed", f"{seen.speed:,.0f} steps/s in one copy, resets included")
     if seen.rewards:
         rewards = np.array(seen.rewards)
         # + 0.0 turns -0.0 into 0.0.
@@ -110,7 +109,7 @@ def _describe(report: Report, config: EnvConfig, seen: Seen) -> None:
             f"return {mean:.4g} ± {spread:.4g}, length {np.mean(seen.lengths):.4g} ({len(seen.returns)} episodes, "
             f"{seen.terminations} terminated, {seen.truncations} truncated)",
         )
-    elif seen.steps:
+    elif seen.steps and report.ok:
         report.add(
             "warning",
             "episodes",
