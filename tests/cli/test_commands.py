@@ -54,8 +54,8 @@ def test_runs_lists_it(run: Path, capsys: Capture) -> None:
     root = str(run.parent.parent)
     assert cli.main(["runs", root]) == 0
     heading, *rows = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["run", "status", "steps", "return"]
-    assert rows[0].split()[:2] == [str(run), "finished"]
+    assert heading.split() == ["run", "seed", "status", "steps", "return", "in", "training", "evaluated"]
+    assert rows[0].split()[:3] == [str(run), "0", "finished"]
     assert cli.main(["runs", root, "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[0])["path"] == str(run)
 

@@ -11,7 +11,8 @@ import pytest
 from proximo.config.experiment import Experiment
 from proximo.errors import RunError, UserError
 from proximo.runs import checkpoint
-from proximo.runs.run import Run, list_runs, summarise
+from proximo.runs.run import Run, list_runs
+from proximo.runs.summary import summarise
 
 
 def experiment(tmp_path, **changes) -> Experiment:
@@ -154,9 +155,11 @@ def test_summary_reads_the_last_row(tmp_path):
     assert summarise(run).return_mean is None
     progress = run.progress(["step", "return_mean"])
     progress.write({"step": 10, "return_mean": 1.0})
-    progress.write({"step": 20, "return_mean": 2.5})
+    progress.write({"step": 20, "return_mean": 2.5, "eval/return_mean": 7.0})
+    progress.write({"step": 30, "return_mean": 3.5})
     line = summarise(run)
-    assert (line.env, line.step, line.return_mean) == ("ALE_Pong-v5", 20, 2.5)
+    assert (line.env, line.step, line.return_mean) == ("ALE_Pong-v5", 30, 3.5)
+    assert (line.eval_return_mean, line.seed) == (7.0, 0)
 
 
 def test_events_go_to_the_run(tmp_path):

@@ -30,7 +30,8 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _runs(args: argparse.Namespace) -> int:
-    from proximo.runs.run import list_runs, summarise
+    from proximo.runs.run import list_runs
+    from proximo.runs.summary import summarise
 
     if not Path(args.root).is_dir():
         raise UserError(
@@ -46,14 +47,17 @@ def _runs(args: argparse.Namespace) -> int:
                 "status": row.status.state,
                 "step": row.step,
                 "return_mean": row.return_mean,
+                "eval_return_mean": row.eval_return_mean,
+                "seed": row.seed,
             }
             print(json.dumps(values))
         return 0
-    table: list[tuple[str, ...]] = [("run", "status", "steps", "return")]
+    table: list[tuple[str, ...]] = [("run", "seed", "status", "steps", "return in training", "evaluated")]
     for row in rows:
-        mean = "" if row.return_mean is None else f"{row.return_mean:.1f}"
-        table.append((str(row.path), row.status.state, f"{row.step:,}", mean))
-    print_table(table, right=(2, 3))
+        means = ("" if mean is None else f"{mean:.1f}" for mean in (row.return_mean, row.eval_return_mean))
+        seed = "" if row.seed is None else str(row.seed)
+        table.append((str(row.path), seed, row.status.state, f"{row.step:,}", *means))
+    print_table(table, right=(1, 3, 4, 5))
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import fcntl
 import json
@@ -10,7 +9,6 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +18,7 @@ from proximo.config.load import dump_experiment, load_experiment
 from proximo.errors import RunError, UserError
 from proximo.runs import checkpoint
 from proximo.runs.files import replace_file, safe_name, writing
-from proximo.runs.log import Events, Progress, read_progress
+from proximo.runs.log import Events, Progress
 from proximo.runs.provenance import provenance
 
 State = Literal["created", "running", "finished", "stopped", "failed", "interrupted"]
@@ -209,37 +207,11 @@ class Run:
             os.close(descriptor)
 
 
-@dataclass(frozen=True)
-class RunSummary:
-    """One line of `proximo runs`."""
-
-    path: Path
-    env: str
-    name: str
-    status: Status
-    step: int
-    return_mean: float | None
-    """Of the last row of `progress.csv`."""
-
-
 def list_runs(root: str | Path = "runs") -> list[Run]:
     """All runs below `root` (or one environment's folder in it), oldest first by the time in their names."""
     base = Path(root)
     found = {f.parent for depth in ("*", "*/*") for f in base.glob(f"{depth}/{EXPERIMENT_FILE}")}
     return [Run(path) for path in sorted(found, key=_started)]
-
-
-def summarise(run: Run) -> RunSummary:
-    """What a list shows of a run, read from its small files only."""
-    status, name = run.status(), run.path.name
-    step, mean = status.step, None
-    # A table that was damaged must not hide all other runs; `resume` and `report` say what is wrong with it.
-    with suppress(ValueError, csv.Error):
-        rows = list(read_progress(run.path / "progress.csv"))
-        row = rows[-1] if rows else {}
-        step = int(float(row.get("step") or status.step))
-        mean = float(row["return_mean"]) if row.get("return_mean") else None
-    return RunSummary(run.path, run.path.parent.name, name, status, step, mean)
 
 
 def _started(path: Path) -> tuple[str, str]:
