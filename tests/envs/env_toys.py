@@ -84,14 +84,13 @@ class Nested(gym.Env):
 
 
 class InfoMasked(Counter):
-    """Gives its mask in `info` and insists on it."""
+    """Gives its mask in `info`."""
 
     def reset(self, *, seed=None, options=None):
         obs, _ = super().reset(seed=seed)
         return obs, {"action_mask": self._mask()}
 
     def step(self, action):
-        assert self._mask()[action], "the mask does not allow this"
         obs, reward, terminated, truncated, info = super().step(action)
         return obs, reward, terminated, truncated, {**info, "action_mask": self._mask()}
 
@@ -99,6 +98,14 @@ class InfoMasked(Counter):
         mask = np.zeros(3, np.int8)
         mask[int(self._buffer[1]) % 3] = 1
         return mask
+
+
+class StrictMask(InfoMasked):
+    """Insists on its mask."""
+
+    def step(self, action):
+        assert self._mask()[action], "the mask does not allow this"
+        return super().step(action)
 
 
 class Broken(Counter):

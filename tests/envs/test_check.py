@@ -59,7 +59,7 @@ def test_masks_and_nested_observations():
     report = check_env(EnvConfig(id="env_toys:Nested"))
     assert report.ok
     assert {"mask", "observation a.c", "observation t.1"} <= topics(report, "ok")
-    masked = check_env(EnvConfig(id="env_toys:InfoMasked"))
+    masked = check_env(EnvConfig(id="env_toys:StrictMask"))
     assert masked.ok, str(masked)
     assert {"mask", "speed"} <= topics(masked, "ok")
 
