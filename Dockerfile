@@ -1,6 +1,6 @@
 # Proximo in a container. NOT BUILT IN CI: what is tested is the set-up in README.md on Linux.
 #   docker build -t proximo .
-#   docker run --rm -v "$PWD/runs:/work/runs" proximo train CartPole-v1
+#   docker run --rm -v "$PWD/runs:/project/runs" proximo train CartPole-v1
 # With a GPU add `--gpus all` to `docker run`.
 FROM python:3.11-slim
 
@@ -14,7 +14,7 @@ COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY src ./src
 RUN pip install --no-cache-dir -c constraints.txt '.[all]'
 
-WORKDIR /work
+WORKDIR /project
 ENV MUJOCO_GL=egl
 ENTRYPOINT ["proximo"]
 CMD ["--help"]
