@@ -327,7 +327,7 @@ class BadSource:
     """A source of rollouts that has none."""
 
     name = "mine"
-    off_policy = True
+    fresh, off_policy = False, True
 
     def __init__(self, experiment, spec):
         pass

@@ -20,6 +20,7 @@ from proximo.core.engines.eager import Plan
 from proximo.core.losses import CloningLoss, CustomLoss, EntropyLoss, PolicyLoss, ValueLoss
 from proximo.core.normalize import RewardScaler, statistics_dtype
 from proximo.core.optim import Optimizer
+from proximo.core.overlap import OverlappedCollector
 from proximo.core.ppo import PPO, Parts, normalize_rollout_advantages
 from proximo.core.returns import Recursions
 from proximo.core.streams import Stream
@@ -39,7 +40,7 @@ class Built:
     ppo: PPO
     policy: ActorCritic
     env: VecEnv
-    collector: Collector
+    collector: Collector | OverlappedCollector
     device: torch.device
     choices: dict[str, Any]
     """What was chosen automatically: `engine`, `threads`, and `env` with its backend."""
@@ -114,14 +115,19 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
         env, exp.ppo.num_steps, exp.seed, device, sequence_length=length, timer=timer, name="env"
     )
     policy_loss = PolicyLoss(exp.ppo.clip, exp.ppo.normalize_advantage == "minibatch")
-    losses, sources = _losses(exp, policy_loss), _sources(exp, collector, env.spec)
+    losses, others = _losses(exp, policy_loss), _other_sources(exp, env.spec)
+    only_others = exp.mix_ratio == 1.0 and bool(others)
     batching, optimizer = _batching(exp, policy.recurrent, length), _optimizer(exp, policy)
-    engine, reason = choose_engine(exp.engine, policy, losses, sources, batching)
+    engine, reason = choose_engine(
+        exp.engine, policy, losses, others if only_others else [collector, *others], batching
+    )
     collector.stepping = engine.stepping(env)
     say(f"engine: {engine.name} ({reason}); PyTorch threads: {threads}")
+    acting = engine.policy(policy)
+    source = OverlappedCollector(collector, lambda: engine.actor(acting)) if exp.ppo.overlap else collector
     parts = Parts(
-        policy=engine.policy(policy),
-        sources=sources,
+        policy=acting,
+        sources=others if only_others else [source, *others],
         terms=_terms(exp),
         streams=_streams(exp, env.spec.num_envs, device, engine.recursions),
         losses=losses,
@@ -136,7 +142,7 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
     # Written into the run: a later measurement of the backends must not change what it is resumed with.
     backend = exp.env.model_copy(update={"backend": choose_backend(exp.env)[0]})
     choices = {"engine": engine.name, "threads": threads, "env": backend}
-    return Built(PPO(parts, exp.ppo.total_steps), policy, env, collector, device, choices)
+    return Built(PPO(parts, exp.ppo.total_steps), policy, env, source, device, choices)
 
 
 def _optimizer(exp: cfg.Experiment, policy: ActorCritic) -> Optimizer:
@@ -205,11 +211,8 @@ def _losses(exp: cfg.Experiment, policy_loss: PolicyLoss) -> list[LossTerm]:
     return losses
 
 
-def _sources(exp: cfg.Experiment, collector: Collector, spec: EnvSpec) -> list[Source]:
-    sources: list[Source] = [
+def _other_sources(exp: cfg.Experiment, spec: EnvSpec) -> list[Source]:
+    return [
         build_class(resolve(node.type), node.kwargs, exp, spec, where=f"sources.{name}")
         for name, node in exp.sources.items()
     ]
-    if exp.mix_ratio == 1.0 and sources:
-        return sources
-    return [collector, *sources]

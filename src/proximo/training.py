@@ -103,6 +103,7 @@ class Training:
 
     def configure(self, params: dict[str, Any]) -> None:
         """Change parameters of the training environments from their next resets on."""
+        self.built.collector.settle()
         self.built.env.configure(params)
 
     def evaluate(self) -> dict[str, float]:
@@ -110,6 +111,7 @@ class Training:
         config = self.experiment.eval
         modes = ["deterministic", "stochastic"] if config.mode == "both" else [config.mode]
         metrics: dict[str, float] = {}
+        self.built.collector.settle()
         with preserved_randomness():
             for mode in modes:
                 result = evaluate(
@@ -138,6 +140,7 @@ class Training:
 
         config = self.experiment.video
         self.run.videos.mkdir(exist_ok=True)
+        self.built.collector.settle()
         with preserved_randomness():
             return record(
                 self.built.policy,
@@ -268,6 +271,7 @@ class Training:
 
     def close(self, status: str) -> None:
         """Close environments, trackers, console and the run's files."""
+        self.built.collector.close()
         try:
             self.built.env.close()
         except RunError as error:

@@ -42,7 +42,7 @@ GOLDEN = load_file(Path(__file__).with_name("sb3_golden.safetensors"))
 class Given:
     """A source of the recorded rollout."""
 
-    name, off_policy = "env", False
+    name, fresh, off_policy = "env", True, False
 
     def correct(self, logp_old, logp_behavior):
         return Correction()

@@ -253,6 +253,8 @@ class Experiment(Node):
         for name in self.streams:
             if name not in used:
                 raise ValueError(f"streams.{name}: no reward term writes to it")
+        if self.ppo.overlap and self.sources and self.mix_ratio == 1.0:
+            raise ValueError("ppo.overlap: with mix_ratio=1 nothing is collected that could overlap")
         rows = self.ppo.num_steps * self.env.num_envs
         if self.ppo.minibatch_size > rows:
             raise ValueError(

@@ -58,6 +58,8 @@ class PpoConfig(Node):
     """Decoupled weight decay (AdamW)."""
     prime_steps: Annotated[int, Field(ge=0)] = 256
     """Random steps before training that set the observation statistics (counted; at least 16 a copy; 0: none)."""
+    overlap: bool = False
+    """Collect the next rollout while learning from the last: rows are one update old, which V-trace corrects."""
     entropy_alarm: Fraction = 0.05
     """Warn when a discrete policy's entropy falls below this fraction of its maximum (0: never)."""
 

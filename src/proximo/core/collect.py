@@ -26,7 +26,7 @@ class Collector:
     index and step, from the stream `action`.
     """
 
-    off_policy = False
+    fresh, off_policy = True, False
 
     def __init__(
         self,
@@ -80,6 +80,12 @@ class Collector:
         """Fresh rows: exactly 1."""
         return Correction()
 
+    def settle(self) -> None:
+        """Nothing runs in the background."""
+
+    def close(self) -> None:
+        """Nothing to end; the environments stay open."""
+
     def state_dict(self) -> dict[str, Any]:
         """Counters, memory, observation, and the environments themselves where they can tell their state."""
         state: dict[str, Any] = {
@@ -131,8 +137,9 @@ class Collector:
             final_t=final_t,
             final_n=final_n,
             final_obs=final_obs,
-            last_obs=self.obs,
-            last_start=self.start,
+            # Copies: the environment may write into its memory before this rollout is learnt from.
+            last_obs={key: entry.clone() for key, entry in self.obs.items()},
+            last_start=self.start.clone(),
             state=tape.sequence_starts(),
             sequence_length=self.sequence_length,
             stats=policy.snapshot(),

@@ -237,6 +237,8 @@ class Source(Protocol):
     """Gives rollouts, and says how far off-policy they are."""
 
     name: str
+    fresh: bool
+    """True where its rows come from the environments, False for recorded ones."""
     off_policy: bool
     """True where `logp_behavior` may differ from the learner's: `logp_old` is then recomputed."""
 

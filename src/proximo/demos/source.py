@@ -53,7 +53,7 @@ class DemoSource:
     present policy had acted (ratio 1), for data without them. `rho_bar`, `c_bar` cap the ratios.
     """
 
-    off_policy = True
+    fresh, off_policy = False, True
 
     def __init__(
         self,

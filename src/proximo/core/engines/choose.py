@@ -25,6 +25,9 @@ class Engine(Protocol):
     def policy(self, policy: Any) -> Policy:
         """The policy as this engine acts and values with it."""
 
+    def actor(self, policy: Any) -> Policy:
+        """A copy of what `policy` gave, with parameters of its own, to act while that one learns."""
+
     def stepping(self, env: VecEnv) -> Stepping:
         """How a collector goes through the steps of `env`."""
 

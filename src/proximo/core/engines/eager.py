@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,10 @@ class Eager:
     def policy(self, policy: Policy) -> Policy:
         """PyTorch acts as it is."""
         return policy
+
+    def actor(self, policy: Policy) -> Policy:
+        """A policy with parameters of its own."""
+        return copy.deepcopy(policy)
 
     def stepping(self, env: VecEnv) -> Stepping:
         """The reference's way through a rollout."""

@@ -6,6 +6,7 @@ nothing that a checkpoint would need.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from ctypes import byref
 from typing import Any
@@ -67,8 +68,8 @@ class Native:
         foreign = [term.name for term in losses if type(term) not in BUILT_IN]
         if foreign or len(losses) != len(BUILT_IN):
             return f"loss {', '.join(foreign) or 'terms other than the built-in three'}"
-        if any(source.off_policy for source in sources):
-            return "off-policy sources"
+        if len(sources) > 1 or not sources[0].fresh:
+            return "sources besides the environments"
         if not isinstance(batching, RowBatches):
             return "minibatches of sequences"
         try:
@@ -82,6 +83,13 @@ class Native:
     def policy(self, policy: Any) -> Policy:
         """The same policy, acting and valuing through the kernels."""
         return NativePolicy(policy, self.model)
+
+    def actor(self, policy: Any) -> Policy:
+        """A policy with parameters of its own that acts through the kernels."""
+        copied = copy.deepcopy(policy.module)
+        model = Model(copied.graph(), self.model.dtype)
+        model.bind()
+        return NativePolicy(copied, model)
 
     def stepping(self, env: VecEnv) -> Stepping:
         """Steps that read and write the rollout's memory without PyTorch between."""
