@@ -8,6 +8,7 @@ import time
 import pytest
 
 from proximo.errors import RunError
+from proximo.runs.files import Appender
 from proximo.runs.log import Events, Progress, read_events, read_progress
 
 
@@ -60,11 +61,22 @@ def test_a_torn_header_starts_afresh(tmp_path):
 @pytest.mark.parametrize("name", ["/dev/full", "a file/progress.csv"])
 def test_what_cannot_be_written_is_one_line(tmp_path, name):
     (tmp_path / "a file").write_text("")
-    progress = Progress(tmp_path / "progress.csv", ["step"])
-    progress.path = tmp_path / name
+    appender = Appender(tmp_path / name)
     with pytest.raises(RunError, match=r"free some space|a part of the path is a file") as caught:
-        progress.write({"step": 1})
-    assert str(progress.path) in str(caught.value)
+        appender.append("1\n")
+    assert str(appender.path) in str(caught.value)
+
+
+def test_every_row_is_on_disk_at_once_and_a_removed_file_comes_back(tmp_path):
+    progress = Progress(tmp_path / "progress.csv", ["step", "kl"])
+    progress.write({"step": 1, "kl": 0.5})
+    assert (tmp_path / "progress.csv").read_text() == "step,kl\n1,0.5\n"
+    progress.write({"step": 2, "new": 3})  # replaces the file under the open one
+    progress.write({"step": 3})
+    assert [row["step"] for row in read_progress(tmp_path / "progress.csv")] == ["1", "2", "3"]
+    (tmp_path / "progress.csv").unlink()
+    progress.write({"step": 4})
+    assert (tmp_path / "progress.csv").read_text() == "4,,\n"
 
 
 def test_events_are_strict_json_and_survive_a_torn_line(tmp_path):

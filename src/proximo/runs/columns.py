@@ -45,9 +45,11 @@ class EpisodeWindow:
         self.count += len(episodes)
         metrics: dict[str, float] = {"episodes": self.count}
         if self.window:
-            returns = np.array([episode.return_ for episode in self.window])
+            returns, lengths = np.array(
+                [(episode.return_, episode.length) for episode in self.window]
+            ).T.copy()
             metrics["return_mean"], metrics["return_std"] = float(returns.mean()), float(returns.std())
-            metrics["length_mean"] = float(np.mean([episode.length for episode in self.window]))
+            metrics["length_mean"] = float(lengths.mean())
         successes = [episode.success for episode in self.window if episode.success is not None]
         if successes:
             metrics["success_rate"] = float(np.mean(successes))

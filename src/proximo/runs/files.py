@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,6 +60,34 @@ def replace_file(path: Path, text: str) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+class Appender:
+    """Adds to the end of a file, every piece on its way to the disk before the call returns.
+
+    The file stays open, because opening costs more than writing a line; one that was removed or replaced meanwhile is
+    opened again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = -1
+        self._close: Callable[[], object] = lambda: None
+
+    def append(self, text: str) -> None:
+        """Raises: RunError (disk full, folder gone)."""
+        data = text.encode()
+        with writing(self.path):
+            if self._descriptor < 0 or os.fstat(self._descriptor).st_nlink == 0:
+                self._open()
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+
+    def _open(self) -> None:
+        self._close()
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._descriptor = os.open(self.path, flags, 0o666)
+        self._close = weakref.finalize(self, os.close, self._descriptor)
 
 
 def safe_name(text: str) -> str:
