@@ -77,8 +77,7 @@ class _Shuffled:
         lead = self._permuted(leaders[0])
         take = min(max(1, self.size - share) if leaders is fresh else self.size, lead.count)
         queues = [_Queue(self, part) for part in followers]
-        for first in range(0, lead.count, take):
-            piece = _slice(lead, first, min(first + take, lead.count))
+        for piece in _pieces(lead, take):
             rows = piece.count
             chosen = [piece]
             for index, queue in enumerate(queues):
@@ -202,6 +201,14 @@ def _slice(part: Units, first: int, last: int) -> Units:
         name: entry.narrow(_axis(name, part), first, last - first) for name, entry in part.fields.items()
     }
     return Units(fields, last - first, part.fresh, part.axis)
+
+
+def _pieces(part: Units, size: int) -> Iterator[Units]:
+    """All of `part` in pieces of `size` units, the last one shorter; each field is cut in one call."""
+    columns = [torch.split(entry, size, _axis(name, part)) for name, entry in part.fields.items()]
+    for number, cut in enumerate(zip(*columns, strict=True)):
+        count = min(size, part.count - number * size)
+        yield Units(dict(zip(part.fields, cut, strict=True)), count, part.fresh, part.axis)
 
 
 def _entry(piece: Units, name: str) -> Tensor:

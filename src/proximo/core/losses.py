@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from proximo.core.types import Batch, Output
 from proximo.errors import RunError, user_code
@@ -29,7 +30,8 @@ def standardize(advantage: Tensor, weight: Tensor | None, fresh: Tensor | None) 
     fewer than two fresh rows the deviation of all rows scales them and nothing is centred.
     """
     if weight is None and fresh is None:
-        return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        deviation, centre = torch.std_mean(advantage)
+        return (advantage - centre) / (deviation + 1e-8)
     counts = torch.ones_like(advantage) if weight is None else weight
     inside = counts if fresh is None else counts * fresh
     some = inside.sum() > 1
@@ -71,9 +73,11 @@ class PolicyLoss:
             rows = batch.weight
             if batch.fresh is not None:
                 rows = batch.fresh.to(ratio.dtype) if rows is None else rows * batch.fresh
+            change = ratio - 1.0
+            outside = change.abs() > self.clip
             metrics = {
-                "kl": mean(ratio - 1.0 - log_ratio, rows),
-                "clip_fraction": mean(((ratio - 1.0).abs() > self.clip).to(ratio.dtype), rows),
+                "kl": mean(change - log_ratio, rows),
+                "clip_fraction": mean(outside.to(ratio.dtype), rows),
             }
         return loss, metrics
 
@@ -92,15 +96,18 @@ class ValueLoss:
         losses: Metrics = {}
         for stream, target in batch.target.items():
             value = output.values[stream]
+            if self.clip is None and batch.weight is None:
+                losses[stream] = functional.mse_loss(value, target)
+                continue
             error = (value - target) ** 2
             if self.clip is not None:
                 old = batch.value_old[stream]
                 moved = old + (value - old).clamp(-self.clip, self.clip)
                 error = torch.max(error, (moved - target) ** 2)
             losses[stream] = mean(error, batch.weight)
-        total = torch.stack(tuple(losses.values())).sum()
         if len(losses) == 1:
-            return total, {}
+            return next(iter(losses.values())), {}
+        total = torch.stack(tuple(losses.values())).sum()
         return total, {f"value_loss/{stream}": loss.detach() for stream, loss in losses.items()}
 
 

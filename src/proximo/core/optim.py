@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from proximo.core.flat import FlatAdam
+
 ADAPTIVE_RANGE = (1e-5, 1e-2)
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,
@@ -39,6 +41,7 @@ class Optimizer:
         self.adam = torch.optim.AdamW(
             self.parameters, lr=learning_rate, eps=eps, weight_decay=weight_decay, fused=True
         )
+        self._flat: FlatAdam | None = None
 
     @property
     def learning_rate(self) -> float:
@@ -59,8 +62,19 @@ class Optimizer:
         elif 0.0 < kl < 0.5 * self.desired_kl:
             self.set_rate(min(high, self.learning_rate * 1.5))
 
+    def begin(self) -> None:
+        """Before the steps of an update: take up what loading, freezing or moving changed since the last one."""
+        trained = [parameter for parameter in self.parameters if parameter.requires_grad]
+        if self._flat is not None and not self._flat.holds(trained):
+            self._flat.release()
+            self._flat = None
+        if self._flat is None and FlatAdam.fits(self.adam, trained):
+            self._flat = FlatAdam(self.adam, trained)
+
     def step(self, loss: Tensor) -> Tensor:
         """One step down `loss`; returns the gradient's norm before clipping."""
+        if self._flat is not None:
+            return self._flat.step(loss, self.max_grad_norm)
         self.adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=True)

@@ -5,6 +5,9 @@ Shapes: `T` steps, `N` environments, `K` ended episodes.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,6 +21,8 @@ class Tape:
         self.num_steps = num_steps
         self.device = device
         self.buffers: dict[str, Tensor] = {}
+        self.arrays: dict[str, npt.NDArray[Any]] = {}
+        """The same memory as seen by NumPy, which copies a few numbers in a third of the time."""
         self.states: list[State] = []
         self.finals: list[tuple[Tensor, Tensor, Obs]] = []
         """Steps `[K]`, environments `[K]` and last observations of ended episodes, piece by piece."""
@@ -40,7 +45,13 @@ class Tape:
                 shape = (self.num_steps, *entry.shape)
                 buffer = torch.zeros(shape, dtype=entry.dtype, device=self.device)
                 self.buffers[name] = buffer
-            buffer[t].copy_(entry)
+                if buffer.device.type == "cpu" and buffer.dtype is not torch.bfloat16:
+                    self.arrays[name] = buffer.numpy()
+            array = self.arrays.get(name)
+            if array is None or not entry.is_cpu:
+                buffer[t].copy_(entry)
+            else:
+                array[t] = entry.numpy()
         self.sparse(t, step)
 
     def sparse(self, t: int, step: Step) -> None:

@@ -13,7 +13,7 @@ from proximo.core.batching import Batching, Units
 from proximo.core.optim import Optimizer
 from proximo.core.returns import TORCH, Recursions
 from proximo.core.stepping import TORCH_STEPPING, Stepping
-from proximo.core.types import LossTerm, Policy, VecEnv
+from proximo.core.types import Batch, LossTerm, Output, Policy, VecEnv
 
 
 @dataclass(frozen=True)
@@ -56,28 +56,42 @@ class Eager:
 
         Stops as soon as a minibatch's approximate KL exceeds 1.5 × `target_kl` (that minibatch makes no step).
         """
-        record = _Record()
+        record = Record()
+        limit = None if plan.target_kl is None else 1.5 * plan.target_kl
+        optimizer.begin()
         for epoch in range(plan.epochs):
             for batch in batching.epoch(parts):
                 output = policy.compute(batch.obs, batch.state, batch.start)
-                metrics: dict[str, Tensor] = {}
-                total = torch.zeros((), device=batch.action.device)
-                for term in losses:
-                    loss, extra = term(output, batch)
-                    metrics[f"{term.name}_loss"] = loss.detach()
-                    metrics |= extra
-                    total = total + term.weight * loss
-                metrics["loss"] = total.detach()
-                if plan.target_kl is not None and "kl" in metrics and metrics["kl"] > 1.5 * plan.target_kl:
+                total, metrics = weighted_sum(losses, output, batch)
+                if limit is not None and "kl" in metrics and metrics["kl"] > limit:
                     return record.mean(epochs=epoch, stopped=1.0)
-                metrics["grad_norm"] = optimizer.step(total * batch.scale)
+                metrics["grad_norm"] = optimizer.step(total if batch.scale == 1.0 else total * batch.scale)
                 record.add(metrics, batch.scale)
                 if plan.adaptive:
                     optimizer.adapt(float(metrics["kl"]))
         return record.mean(epochs=plan.epochs, stopped=0.0)
 
 
-class _Record:
+def weighted_sum(
+    losses: Sequence[LossTerm], output: Output, batch: Batch
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Σ weight · term, and everything the terms report."""
+    metrics: dict[str, Tensor] = {}
+    total: Tensor | None = None
+    for term in losses:
+        loss, extra = term(output, batch)
+        metrics[f"{term.name}_loss"] = loss.detach()
+        metrics |= extra
+        # What changes nothing is left out: for small networks one operation costs as much as a layer.
+        if term.weight != 0.0 or loss.requires_grad:
+            part = loss if term.weight == 1.0 else term.weight * loss
+            total = part if total is None else total + part
+    assert total is not None
+    metrics["loss"] = total.detach()
+    return total, metrics
+
+
+class Record:
     """Keeps metrics on the device and reads them once."""
 
     def __init__(self) -> None:
