@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from proximo import Experiment, resume, train
+from proximo.core.engines.native.library import INSTALL, library
 from proximo.runs import checkpoint
 
 TOYS = str(Path(__file__).parent / "toys.py")
@@ -93,7 +94,8 @@ CASES = {
     "custom": (f"{TOYS}:Masked", {}, {"clip_schedule": "linear"}, {}),
     "box2d": ("LunarLander-v3", {}, {}, {}),
     "box2d-walker": ("BipedalWalker-v3", {}, {}, {}),
-    "mujoco": ("Hopper-v5", {}, {}, {}),
+    "mujoco": ("Hopper-v5", {}, {}, {"env": {"backend": "sync"}}),
+    "mujoco-threads": ("Hopper-v5", {}, {}, {"env": {"backend": "threads"}}),
     "overlap": ("Hopper-v5", {}, {"overlap": True}, {}),
     "overlap-gru": (f"{TOYS}:Recall", {"memory": {"type": "gru", "size": 8}}, {"overlap": True}, {}),
     "stream": (
@@ -103,13 +105,21 @@ CASES = {
         {"streams": {"more": {"episodic": False}}, "rewards": {"again": {"type": "env", "stream": "more"}}},
     ),
 }
-NEEDS = {"box2d": "Box2D", "box2d-walker": "Box2D", "mujoco": "mujoco", "overlap": "mujoco"}
+NEEDS = {
+    "box2d": "Box2D",
+    "box2d-walker": "Box2D",
+    "mujoco": "mujoco",
+    "mujoco-threads": "mujoco",
+    "overlap": "mujoco",
+}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_resume_is_bitwise(tmp_path, case):
     if case in NEEDS:
         pytest.importorskip(NEEDS[case], reason=f"needs the extra for {case}")
+    if case == "mujoco-threads" and library() is None:
+        pytest.skip(f"the native kernels are not built: {INSTALL}")
     env, policy, ppo, rest = CASES[case]
     whole = train(experiment(tmp_path, env, policy, ppo, **rest), verbosity=-1)
     copy = tmp_path / "runs" / "copy"

@@ -140,7 +140,9 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
         timer=timer,
     )
     # Written into the run: a later measurement of the backends must not change what it is resumed with.
-    backend = exp.env.model_copy(update={"backend": choose_backend(exp.env)[0]})
+    name, reason = choose_backend(exp.env)
+    say(f"env.backend: {name} ({reason})")
+    backend = exp.env.model_copy(update={"backend": name})
     choices = {"engine": engine.name, "threads": threads, "env": backend}
     return Built(PPO(parts, exp.ppo.total_steps), policy, env, source, device, choices)
 

@@ -131,8 +131,8 @@ def test_the_true_return_is_reported_where_a_wrapper_changes_rewards():
 
 
 def test_backends():
-    assert refused(id="CartPole-v1", backend="threads").startswith(
-        "env.backend: 'threads' is none of auto, sync"
+    assert refused(id="CartPole-v1", backend="horses").startswith(
+        "env.backend: 'horses' is none of auto, sync"
     )
     assert choose_backend(EnvConfig(id="LunarLander-v3"))[0] == "sync"
     assert choose_backend(EnvConfig(id="CartPole-v1"))[0] == "batch"

@@ -90,7 +90,7 @@ class SyncEnv:
     def step(self, action: Tensor) -> Step:
         """Step every copy with `[N, *action_space.shape]`, as `policy.to_env` gives it."""
         given = self._actions(action)
-        arguments = given.tolist() if self._discrete else given
+        arguments = self._arguments(given)
         count = len(self._envs)
         obs, reward = buffers(self._leaves, count), np.empty(count, np.float32)
         terminated, truncated = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
@@ -265,6 +265,10 @@ class SyncEnv:
         # A copy for the record: environments may keep or change what they are given.
         self._episodes.history.append(given.copy())
         return given
+
+    def _arguments(self, given: Array) -> list[Any]:
+        # What each copy's `step` gets; a subclass may begin to work ahead here.
+        return given.tolist() if self._discrete else list(given)
 
     def _check_reward(self, reward: Array, given: Array) -> None:
         if not np.isfinite(reward).all():

@@ -9,6 +9,7 @@ import torch
 
 from proximo.config.experiment import EnvConfig
 from proximo.core.types import VecEnv
+from proximo.envs import threads
 from proximo.envs.classic import BatchClassic, refuses
 from proximo.envs.gym import SyncEnv
 from proximo.envs.single import make_single, make_vector, only_vector
@@ -40,6 +41,17 @@ def make_sync(request: Request) -> VecEnv:
     return SyncEnv(envs, request.config, request.device, request.first_env)
 
 
+def make_threads(request: Request) -> VecEnv:
+    """Gymnasium's MuJoCo environments, their physics in threads; one copy, or one to be drawn, needs none."""
+    reason = threads.refuses(request.config)
+    if reason is not None:
+        raise UserError(f"env.backend=threads: {request.config.id}: {reason}; use sync")
+    if request.num_envs == 1 or request.render_mode is not None:
+        return make_sync(request)
+    envs = [make_single(request.config, training=request.training) for _ in range(request.num_envs)]
+    return threads.ThreadedMujoco(envs, request.config, request.device, request.first_env)
+
+
 def make_gym_vector(request: Request) -> VecEnv:
     """The environment's own vectorised implementation (its vector entry point, or a `VectorEnv` class)."""
     env = make_vector(request.config, request.num_envs, request.render_mode)
@@ -54,6 +66,7 @@ def make_batch(request: Request) -> VecEnv:
 
 BACKENDS: dict[str, Callable[[Request], VecEnv]] = {
     "sync": make_sync,
+    "threads": make_threads,
     "batch": make_batch,
     "vector": make_gym_vector,
 }
@@ -73,7 +86,18 @@ def choose_backend(config: EnvConfig) -> tuple[str, str]:
         return "vector", "the environment exists only in vectorised form"
     if refuses(config) is None:
         return "batch", "Proximo steps all copies of the classic-control tasks at once"
+    if threads.is_mujoco(config):
+        return _choose_for_mujoco(config)
     return "sync", "one process is fastest for cheap environments, and it can resume any of them"
+
+
+def _choose_for_mujoco(config: EnvConfig) -> tuple[str, str]:
+    reason = threads.refuses(config)
+    if reason is not None:
+        return "sync", f"not by threads: {reason}"
+    if config.num_envs == 1 or threads.cores() == 1:
+        return "sync", "threads pay with two copies and two cores or more"
+    return "threads", "MuJoCo's physics on all cores gives the same numbers sooner"
 
 
 def make_env(

@@ -88,10 +88,10 @@ def make_single(config: EnvConfig, *, render_mode: str | None = None, training: 
         env, game = _make_registered(target, config, render_mode, training)
     else:
         env, game = _make_class(target, config, render_mode), False
-    if any(issubclass(_wrapper_class(w), gym.RewardWrapper) for w in config.wrappers) and not game:
+    if any(issubclass(wrapper_class(w), gym.RewardWrapper) for w in config.wrappers) and not game:
         env = RawEpisode(env)
     for index, wrapper in enumerate(config.wrappers):
-        env = build(_wrapper_class(wrapper), wrapper.kwargs, env, where=f"env.wrappers[{index}]")
+        env = build(wrapper_class(wrapper), wrapper.kwargs, env, where=f"env.wrappers[{index}]")
     return env
 
 
@@ -254,7 +254,8 @@ def _open_ended(parameters: Any) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def _wrapper_class(wrapper: Wrapper) -> type:
+def wrapper_class(wrapper: Wrapper) -> type:
+    """The class that a wrapper of the configuration names; `UserError` for an unknown or a harmful one."""
     if ":" in wrapper.name:
         return resolve(wrapper.name, gym.Wrapper)
     if wrapper.name in _KEEPS_STATISTICS:
