@@ -10,7 +10,7 @@ import torch
 from proximo.config.experiment import EnvConfig
 from proximo.core.engines.native.fleet import kernels
 from proximo.core.engines.native.library import INSTALL
-from proximo.envs import threads
+from proximo.envs import make as front
 from proximo.envs.gym import SyncEnv
 from proximo.envs.make import choose_backend, make_env
 from proximo.envs.threads import ThreadedMujoco
@@ -160,9 +160,9 @@ def test_another_simulation_than_the_threads_is_found_out(monkeypatch):
 
 
 def test_auto_takes_threads_where_two_cores_and_two_copies_are(monkeypatch):
-    monkeypatch.setattr(threads, "cores", lambda: 2)
+    monkeypatch.setattr(front, "cores", lambda: 2)
     assert choose_backend(EnvConfig(id="Ant-v5"))[0] == "threads"
     assert choose_backend(EnvConfig(id="Ant-v5", num_envs=1))[0] == "sync"
-    monkeypatch.setattr(threads, "cores", lambda: 1)
+    monkeypatch.setattr(front, "cores", lambda: 1)
     assert choose_backend(EnvConfig(id="Ant-v5"))[0] == "sync"
     assert type(make("Ant-v5", "threads", 1)) is SyncEnv

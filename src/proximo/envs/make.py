@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -11,7 +12,9 @@ from proximo.config.experiment import EnvConfig
 from proximo.core.types import VecEnv
 from proximo.envs import threads
 from proximo.envs.classic import BatchClassic, refuses
+from proximo.envs.envpool import EnvPool
 from proximo.envs.gym import SyncEnv
+from proximo.envs.processors import cores
 from proximo.envs.single import make_single, make_vector, only_vector
 from proximo.envs.vector import GymVectorEnv
 from proximo.envs.winners import cached_winner
@@ -58,6 +61,17 @@ def make_gym_vector(request: Request) -> VecEnv:
     return GymVectorEnv(env, request.config, request.device, request.first_env)
 
 
+def make_envpool(request: Request) -> VecEnv:
+    """EnvPool's version of the environment; one that is drawn is Gymnasium's.
+
+    Where OpenGL is not found, EnvPool's MuJoCo ends the process when it draws.
+    """
+    if request.render_mode is not None:
+        return make_sync(request)
+    pool: Any = EnvPool(request.config, request.num_envs)
+    return GymVectorEnv(pool, request.config, request.device, request.first_env)
+
+
 def make_batch(request: Request) -> VecEnv:
     """Proximo's own batch implementation of the classic-control tasks."""
     mode = request.render_mode
@@ -69,6 +83,7 @@ BACKENDS: dict[str, Callable[[Request], VecEnv]] = {
     "threads": make_threads,
     "batch": make_batch,
     "vector": make_gym_vector,
+    "envpool": make_envpool,
 }
 """Ways to step the copies, by name; `auto` chooses one of them."""
 
@@ -95,7 +110,7 @@ def _choose_for_mujoco(config: EnvConfig) -> tuple[str, str]:
     reason = threads.refuses(config)
     if reason is not None:
         return "sync", f"not by threads: {reason}"
-    if config.num_envs == 1 or threads.cores() == 1:
+    if config.num_envs == 1 or cores() == 1:
         return "sync", "threads pay with two copies and two cores or more"
     return "threads", "MuJoCo's physics on all cores gives the same numbers sooner"
 

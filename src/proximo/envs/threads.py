@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from proximo.core.engines.native.library import INSTALL
 from proximo.envs import guard
 from proximo.envs.gym import SyncEnv
 from proximo.envs.layers import RawEpisode
+from proximo.envs.processors import cores
 from proximo.envs.replay import GymEnv
 from proximo.envs.single import choose_mujoco_renderer, find, registered, wrapper_class
 from proximo.envs.spaces import Array
@@ -39,11 +39,6 @@ _SIMULATES = ("step", "do_simulation", "_step_mujoco_simulation")
 """Methods that must be Gymnasium's own: another one may do anything to the simulation before it steps."""
 _PASSES_ACTIONS = (OrderEnforcing, TimeLimit, RawEpisode, gym.ObservationWrapper, gym.RewardWrapper)
 MAX_THREADS = 16
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_mujoco(config: EnvConfig) -> bool:

@@ -62,8 +62,9 @@ class GymVectorEnv:
         self._count, space = env.num_envs, env.single_action_space
         check_action_space(space, config.id)
         self._raw_leaves = observation_leaves(env.single_observation_space, config.id)
-        # Only Gymnasium's own containers promise to take one seed per copy.
-        self._seeds_each = isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
+        # Only Gymnasium's own containers promise to take one seed per copy, and who says so.
+        containers = isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
+        self._seeds_each = containers or getattr(env.unwrapped, "takes_a_seed_each", False)
         self._episodes = Episodes(config.id, self._count, first_env)
         mask_key = find_mask(self._raw_leaves, config.mask_key, space, config.id)
         self._info_mask = None
