@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from proximo.envs.spaces import find_mask, first_non_finite, mask_leaf, observation_leaves, stored_dtype
+from proximo.envs.spaces import (
+    all_finite,
+    find_mask,
+    first_non_finite,
+    mask_leaf,
+    observation_leaves,
+    stored_dtype,
+)
 from proximo.errors import UserError
 
 
@@ -71,3 +78,17 @@ def test_first_non_finite_names_key_and_row():
     assert first_non_finite(arrays) is None
     arrays["b"][2, 0, 1] = np.nan
     assert first_non_finite(arrays) == ("b", 2)
+
+
+def test_all_finite_finds_every_number_that_is_not():
+    large = np.full((3, 4), 3e38, np.float32)
+    assert all_finite(large)
+    assert all_finite(np.zeros((0, 4), np.float32))
+    for bad in (np.nan, np.inf, -np.inf):
+        array = np.zeros((3, 4), np.float32)
+        array[2, 1] = bad
+        assert not all_finite(array)
+        large[0, 0] = bad
+        assert not all_finite(large)
+    both = np.array([np.inf, -np.inf], np.float32)
+    assert not all_finite(both)

@@ -27,6 +27,7 @@ from proximo.envs.spaces import (
     Array,
     Leaf,
     action_array,
+    all_finite,
     buffers,
     check_action_space,
     check_shapes,
@@ -36,6 +37,7 @@ from proximo.envs.spaces import (
     mask_leaf,
     mask_size,
     observation_leaves,
+    to_tensor,
     to_tensors,
 )
 from proximo.errors import ProximoError, RunError, UserError
@@ -98,9 +100,10 @@ class SyncEnv:
         plain = None if self._plain is None else obs[self._plain]
         shape = self._raw_leaves[0].shape
         mask, infos, index = self._info_mask, self._infos, 0
+        wanted = infos.wanted
         try:
-            for index, env in enumerate(self._envs):
-                raw, reward[index], ends, stops, info = env.step(arguments[index])
+            for index, (env, argument) in enumerate(zip(self._envs, arguments, strict=True)):
+                raw, reward[index], ends, stops, info = env.step(argument)
                 if plain is not None and getattr(raw, "shape", None) == shape:
                     plain[index] = raw
                 else:
@@ -110,8 +113,10 @@ class SyncEnv:
                 if ends or stops:
                     terminated[index], truncated[index] = ends, stops
                     ended.append(index)
-                if info and infos.names:
-                    infos.read(index, info)
+                for key in wanted:
+                    if key in info:
+                        infos.read(index, info)
+                        break
         except ProximoError:
             raise
         # SystemExit, which would end the program as if all were well.
@@ -125,9 +130,9 @@ class SyncEnv:
         device = self._device
         return Step(
             obs=to_tensors(obs, device),
-            reward=torch.from_numpy(reward).to(device),
-            terminated=torch.from_numpy(terminated).to(device),
-            truncated=torch.from_numpy(truncated).to(device),
+            reward=to_tensor(reward, device),
+            terminated=to_tensor(terminated, device),
+            truncated=to_tensor(truncated, device),
             final=final,
             valid=self._valid,
             info=infos.take(),
@@ -271,7 +276,7 @@ class SyncEnv:
         return given.tolist() if self._discrete else list(given)
 
     def _check_reward(self, reward: Array, given: Array) -> None:
-        if not np.isfinite(reward).all():
+        if not all_finite(reward):
             index = int(np.flatnonzero(~np.isfinite(reward))[0])
             where = self._episodes.where(index, given)
             raise RunError(f"{where} gave the reward {reward[index]}; rewards must be finite")

@@ -29,6 +29,8 @@ class InfoReader:
             names.update({name: name for name in EPISODE})
         self.names = tuple(names.items())
         """Pairs of `info` key and the name its numbers go by."""
+        self.wanted = tuple(names)
+        """Their `info` keys alone."""
         self._num_envs, self._device = num_envs, device
         nothing = torch.full((num_envs,), float("nan"), device=device)
         self._blank: dict[str, Tensor] = dict.fromkeys(names.values(), nothing)

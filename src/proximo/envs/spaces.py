@@ -6,6 +6,7 @@ with dots (`"a.b"`), Tuple entries are numbered (`"0"`). Floats become float32, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -172,12 +173,19 @@ def action_array(action: Tensor, space: Space[Any], env_id: str) -> Array:
     if tuple(action.shape[1:]) != tuple(space.shape or ()):
         raise RunError(f"{env_id}: actions have shape {tuple(action.shape)}, expected [N, *{space.shape}]")
     dtype = np.int64 if isinstance(space, spaces.Discrete) else space.dtype
-    return np.array(action.detach().cpu().numpy(), dtype=dtype)
+    return np.array(action.numpy(force=True), dtype)
+
+
+def to_tensor(array: Array, device: torch.device) -> Tensor:
+    """A tensor that shares the array's memory (copied only to another device)."""
+    tensor = torch.from_numpy(array)
+    # `to` costs as much again, even where there is nothing to do.
+    return tensor if device.type == "cpu" else tensor.to(device)
 
 
 def to_tensors(arrays: Mapping[str, Array], device: torch.device) -> Obs:
-    """Tensors that share the arrays' memory (copied only to another device)."""
-    return {key: torch.from_numpy(array).to(device) for key, array in arrays.items()}
+    """`to_tensor` by key."""
+    return {key: to_tensor(array, device) for key, array in arrays.items()}
 
 
 def buffers(leaves: tuple[Leaf, ...], rows: int) -> dict[str, Array]:
@@ -206,10 +214,16 @@ def fits(leaf: Leaf, value: Any) -> bool:
     return not leaf.shape or getattr(value, "shape", None) == leaf.shape or np.shape(value) == leaf.shape
 
 
+def all_finite(array: Array) -> bool:
+    """Whether a contiguous float array holds no NaN and no infinity."""
+    # One pass of BLAS instead of two of NumPy; a sum that overflowed is looked at again.
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
+
+
 def first_non_finite(arrays: Mapping[str, Array]) -> tuple[str, int] | None:
     """Key and row of the first NaN or infinity in `[rows, ...]` float arrays, or None."""
     for key, array in arrays.items():
-        if array.dtype == np.float32 and not np.isfinite(array).all():
+        if array.dtype == np.float32 and not all_finite(array):
             rows = np.isfinite(array).reshape(len(array), -1).all(axis=1)
             return key, int(np.flatnonzero(~rows)[0])
     return None

@@ -36,25 +36,24 @@ class NativeStepping:
         obs, action = buffers[f"obs/{policy.direct}"], buffers["action"]
         bounded = policy.bounded(action.shape[1])
         call, advance = _prepare(policy, obs, action, buffers["logp"], noise, bounded)
-        arrays = [buffers[name].numpy() for name in _ROWS]
         step_act, program = library().proximo_act, byref(policy.model.program)
         theta, memory = policy.model.theta.data_ptr(), policy.model.forward_memory.data_ptr()
         given, env, clock = byref(call), collector.env, time.perf_counter
-        seen = obs.numpy()
+        seen, key, sparse = obs.numpy(), policy.direct, collector.tape.sparse
+        reward, terminated, truncated, valid = (buffers[name].numpy() for name in _ROWS)
+        # The same memory in every step.
+        chosen = None if bounded is None else policy.shaped(bounded)
         acting = stepping = 0.0
         for t in range(collector.num_steps):
             begun = clock()
-            seen[t] = collector.obs[policy.direct].numpy()
+            seen[t] = collector.obs[key].numpy()
             step_act(program, given, theta, memory)
-            chosen = policy.to_env(action[t]) if bounded is None else policy.shaped(bounded)
             acted = clock()
-            step = env.step(chosen)
+            step = env.step(policy.to_env(action[t]) if chosen is None else chosen)
             stepped = clock()
-            for array, entry in zip(
-                arrays, (step.reward, step.terminated, step.truncated, step.valid), strict=True
-            ):
-                array[t] = entry.numpy()
-            collector.tape.sparse(t, step)
+            reward[t], valid[t] = step.reward.numpy(), step.valid.numpy()
+            terminated[t], truncated[t] = step.terminated.numpy(), step.truncated.numpy()
+            sparse(t, step)
             collector.obs = step.obs
             for name, stride in advance:
                 setattr(call, name, getattr(call, name) + stride)
