@@ -1,5 +1,10 @@
 """The time line of a run."""
 
+import subprocess
+import sys
+
+import pytest
+
 from proximo.config.experiment import Experiment
 from proximo.launch import train
 from proximo.runs import checkpoint
@@ -17,3 +22,16 @@ def test_a_run_shorter_than_its_priming_still_learns_and_is_saved(tmp_path, monk
     assert result.status == "finished"
     assert result.step == 256 + 64
     assert checkpoint.pointed(result.run, "last") is not None
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+def test_training_does_not_import_pytorchs_compiler(tmp_path, engine):
+    """Its import costs as much as all of PyTorch's: a second before anything happens."""
+    code = (
+        "import sys; from proximo import Experiment, train;"
+        f"train(Experiment(env={{'id': 'CartPole-v1'}}, engine={engine!r}, runs_dir={str(tmp_path)!r},"
+        " ppo={'total_steps': 2000, 'epochs': 1}, eval={'num_evals': 1, 'episodes': 2}), verbosity=-1);"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

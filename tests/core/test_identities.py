@@ -37,8 +37,7 @@ CASES = [
 def test_learning_rate_zero_changes_nothing(env, policy):
     """Fresh data must look exactly on-policy, rollout after rollout, with moving observation statistics."""
     built = parts(env, policy)
-    for group in built.ppo.parts.optimizer.adam.param_groups:
-        group["lr"] = 0.0
+    built.ppo.parts.optimizer.set_rate(0.0)
     built.ppo.parts.optimizer.base_rate = 0.0
     prime(built.env, built.policy, 64, 0, built.device)
     for _ in range(3):

@@ -93,8 +93,7 @@ def test_learning_rate_zero_is_exactly_on_policy():
     """Parameters and statistics that never move make lag invisible: ρ = c = 1 up to rounding."""
     built = parts(policy={"normalize_obs": False})
     built.ppo.parts.optimizer.base_rate = 0.0
-    for group in built.ppo.parts.optimizer.adam.param_groups:
-        group["lr"] = 0.0
+    built.ppo.parts.optimizer.set_rate(0.0)
     for _ in range(3):
         metrics = built.ppo.iterate()
         assert abs(metrics["kl"]) < 1e-6

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW
-from torch.optim.adamw import adamw
+
+from proximo.core.adam import Adam
 
 LARGEST = 1 << 18
 """Parameters up to which this pays; beyond, gradients are better kept where the backward pass leaves them."""
@@ -25,7 +25,7 @@ class FlatAdam:
     A parameter that a minibatch does not use has gradient 0 there (`torch.optim` would skip it).
     """
 
-    def __init__(self, adam: AdamW, parameters: Sequence[nn.Parameter]) -> None:
+    def __init__(self, adam: Adam, parameters: Sequence[nn.Parameter]) -> None:
         """Moves parameters and moments into the vectors, keeping their values; see `fits`."""
         self.adam = adam
         self.parameters = list(parameters)
@@ -58,7 +58,7 @@ class FlatAdam:
         self._addresses.append((value.data_ptr(), first.data_ptr(), second.data_ptr()))
 
     @staticmethod
-    def fits(adam: AdamW, parameters: Sequence[nn.Parameter]) -> bool:
+    def fits(adam: Adam, parameters: Sequence[nn.Parameter]) -> bool:
         """Whether one vector can hold them: few, plain numbers of one kind on a CPU that made equally many steps."""
         if not parameters or sum(parameter.numel() for parameter in parameters) > LARGEST:
             return False
@@ -96,21 +96,5 @@ class FlatAdam:
         with torch.no_grad():
             norm: Tensor = torch.linalg.vector_norm(self.gradient)
             self.gradient.mul_((max_norm / (norm + 1e-6)).clamp_max_(1.0))
-            group = self.adam.param_groups[0]
-            adamw(
-                [self.theta],
-                [self.gradient],
-                [self.first],
-                [self.second],
-                [],
-                [self.count],
-                fused=True,
-                amsgrad=False,
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
-                lr=group["lr"],
-                weight_decay=group["weight_decay"],
-                eps=group["eps"],
-                maximize=False,
-            )
+            self.adam.apply([self.theta], [self.gradient], [self.first], [self.second], [self.count])
         return norm

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from proximo.core.adam import Adam
 from proximo.core.flat import FlatAdam
 
 ADAPTIVE_RANGE = (1e-5, 1e-2)
@@ -38,15 +38,13 @@ class Optimizer:
         self.schedule = schedule
         self.desired_kl = desired_kl
         self.max_grad_norm = max_grad_norm
-        self.adam = torch.optim.AdamW(
-            self.parameters, lr=learning_rate, eps=eps, weight_decay=weight_decay, fused=True
-        )
+        self.adam = Adam(self.parameters, learning_rate, eps, weight_decay)
         self._flat: FlatAdam | None = None
 
     @property
     def learning_rate(self) -> float:
         """The rate of the next step."""
-        return float(self.adam.param_groups[0]["lr"])
+        return self.adam.learning_rate
 
     def at(self, progress: float) -> None:
         """Set the scheduled rate for `progress` in [0, 1] of the training; adaptive keeps its own."""
@@ -75,7 +73,7 @@ class Optimizer:
         """One step down `loss`; returns the gradient's norm before clipping."""
         if self._flat is not None:
             return self._flat.step(loss, self.max_grad_norm)
-        self.adam.zero_grad(set_to_none=True)
+        self.adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=True)
         self.adam.step()
@@ -83,17 +81,13 @@ class Optimizer:
 
     def set_rate(self, rate: float) -> None:
         """Use this rate from the next step on."""
-        for group in self.adam.param_groups:
-            group["lr"] = rate
+        self.adam.learning_rate = rate
 
     def state_dict(self) -> dict[str, Any]:
         """Moments per parameter, in order, and the current rate."""
-        state = self.adam.state_dict()["state"]
-        return {"rate": self.learning_rate, "moments": {str(k): dict(v) for k, v in state.items()}}
+        return {"rate": self.learning_rate, "moments": self.adam.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        full = self.adam.state_dict()
-        full["state"] = {int(k): v for k, v in state["moments"].items()}
-        self.adam.load_state_dict(full)
+        self.adam.load_state_dict(state["moments"])
         self.set_rate(state["rate"])

@@ -157,7 +157,7 @@ class Native:
     def _settings(
         self, optimizer: Optimizer, losses: Sequence[LossTerm], minibatch: int, plan: Plan
     ) -> CallSettings:
-        group = optimizer.adam.param_groups[0]
+        adam = optimizer.adam
         by_type = {type(term): term for term in losses}
         policy, value, entropy = (by_type[kind] for kind in BUILT_IN)
         assert isinstance(policy, PolicyLoss)
@@ -165,10 +165,10 @@ class Native:
         low, high = ADAPTIVE_RANGE
         return CallSettings(
             learning_rate=optimizer.learning_rate,
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            eps=group["eps"],
-            weight_decay=group["weight_decay"],
+            beta1=adam.betas[0],
+            beta2=adam.betas[1],
+            eps=adam.eps,
+            weight_decay=adam.weight_decay,
             max_grad_norm=optimizer.max_grad_norm,
             clip=policy.clip,
             value_clip=-1.0 if value.clip is None else value.clip,
