@@ -11,7 +11,7 @@ from proximo.errors import UserError
 
 SCRIPTS = Path("benchmarks") / "peers"
 _CARTPOLE = frozenset({"W1", "W1-vector", "W1-sync"})
-_CHEETAH = frozenset({"W2a", "W2a-64", "W2b", "W2b-64"})
+_CHEETAH = frozenset(f"W2{kind}{how}" for kind in "ab" for how in ("", "-64", "-threads", "-envpool"))
 _ALL = _CARTPOLE | _CHEETAH | {"W4", "W5"}
 
 

@@ -89,13 +89,18 @@ WORKLOADS: dict[str, Workload] = {
         replace(_W1, name="W1-sync", backend="sync"),
         _W2A,
         replace(_W2A, name="W2a-64", backend="auto", overrides=_WIDE),
+        replace(_W2A, name="W2a-threads", backend="threads"),
+        replace(_W2A, name="W2a-envpool", backend="envpool"),
         _W2B,
         replace(_W2B, name="W2b-64", backend="auto", overrides=_WIDE),
+        replace(_W2B, name="W2b-threads", backend="threads"),
+        replace(_W2B, name="W2b-envpool", backend="envpool"),
         Workload("W4", "ALE/Pong-v5", 8, 128, 4, 256, 16_384, network="cnn", learning_rate=2.5e-4, threads=0),
         replace(_W2A, name="W5", network="module"),
     )
 }
-"""All workloads by name; `-64`: the peers as ever, Proximo with as many rows from 64 environments."""
+"""All workloads by name; `-64`: the peers as ever, Proximo with as many rows from 64 environments; `-threads`,
+`-envpool`: Proximo with this `env.backend`."""
 
 STANDARD = ("W1", "W1-sync", "W2a", "W2b", "W5")
 
