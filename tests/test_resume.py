@@ -98,6 +98,18 @@ CASES = {
     "mujoco-threads": ("Hopper-v5", {}, {}, {"env": {"backend": "threads"}}),
     "overlap": ("Hopper-v5", {}, {"overlap": True}, {}),
     "overlap-gru": (f"{TOYS}:Recall", {"memory": {"type": "gru", "size": 8}}, {"overlap": True}, {}),
+    "workers": (
+        "CartPole-v1",
+        {},
+        {},
+        {"env": {"backend": "workers", "workers": 2, "reset_ahead": True}},
+    ),
+    "workers-halves": (
+        f"{TOYS}:Recall",
+        {"memory": {"type": "gru", "size": 8}},
+        {"sequence_length": 16},
+        {"env": {"backend": "workers", "workers": 1, "half_batches": True}},
+    ),
     "stream": (
         f"{TOYS}:Identity",
         {},
@@ -153,7 +165,7 @@ ENDLESS = ["ppo.total_steps=100000000", "checkpoint.every=1000", "eval.num_evals
 def wait_for_checkpoints(tmp_path, process, count):
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        found = list(tmp_path.glob("runs/CartPole-v1/*/last"))
+        found = list(tmp_path.glob("runs/*/*/last"))
         if found and len(checkpoint.checkpoints(found[0].parent)) >= count:
             return found[0].parent
         if process.poll() is not None:

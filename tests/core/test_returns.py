@@ -66,6 +66,20 @@ def test_truncation_bootstraps_and_termination_does_not():
     assert advantage.tolist() == [[1.0, 6.0]]
 
 
+def test_a_cut_episode_ends_before_the_row_that_never_happened():
+    """Invalid and done: what came before bootstraps from that row's observation and sees nothing of what follows."""
+    reward = torch.tensor([[1.0], [0.0], [2.0]])
+    value = torch.tensor([[0.3], [9.0], [0.5]])
+    next_value = torch.tensor([[9.0], [0.0], [0.7]])
+    no = torch.zeros(3, 1, dtype=torch.bool)
+    valid = torch.tensor([[True], [False], [True]])
+    advantage, _ = estimate(
+        reward, value, next_value, no, ~valid, None, None, gamma=0.9, lam=0.8, valid=valid
+    )
+    assert advantage[0].item() == pytest.approx(1.0 + 0.9 * 9.0 - 0.3)
+    assert advantage[2].item() == pytest.approx(2.0 + 0.9 * 0.7 - 0.5)
+
+
 def test_invalid_rows_pass_the_recursion_through():
     """A reset row between two valid ones must not be seen at all by a stream that ignores episode ends."""
     reward = torch.tensor([[1.0], [0.0], [2.0]])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
@@ -237,3 +241,75 @@ class NoMode(gym.vector.VectorEnv):
 
 
 gym.register("EnvToysCounter-v0", entry_point=Counter, max_episode_steps=2)
+
+
+class Burner(Counter):
+    """Costs `work` rounds of arithmetic a step, the same each time."""
+
+    def __init__(self, work=1000, length=50, reset_work=0):
+        super().__init__(length=length)
+        self.work, self.reset_work = work, reset_work
+
+    def reset(self, *, seed=None, options=None):
+        self._burn(self.reset_work)
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self._burn(self.work)
+        return super().step(action)
+
+    def _burn(self, rounds):
+        value = 1
+        for _ in range(rounds):
+            value = value * 1103515245 + 12345 & 0x7FFFFFFF
+        return value
+
+
+class Deadly(Counter):
+    """In step 2 of the copy whose first number is odd: raises, or ends its process; `how` says in which way."""
+
+    def __init__(self, how="raise", length=5, flag=None):
+        super().__init__(length=length)
+        self.how, self.flag = how, flag
+
+    def step(self, action):
+        obs, *rest = super().step(action)
+        if (
+            obs[1] == 2
+            and self.np_random.random() < 0.5
+            and (self.flag is None or not os.path.exists(self.flag))
+        ):
+            if self.flag is not None:
+                open(self.flag, "w").close()
+            if self.how == "raise":
+                raise ValueError("the\nroof fell in")
+            if self.how == "exit":
+                os._exit(3)
+            os.kill(os.getpid(), {"kill": signal.SIGKILL, "segfault": signal.SIGSEGV}[self.how])
+        return obs, *rest
+
+
+class Telling(Counter):
+    """Tells about its process in the observation: has it PyTorch, which id has it."""
+
+    def step(self, action):
+        _, *rest = super().step(action)
+        return np.array([float("torch" in sys.modules), os.getpid()]), *rest
+
+
+class ResetAhead(Burner):
+    """Wants spares."""
+
+    metadata = {"reset_ahead": True}
+
+
+class Counting(Counter):
+    """Its first number is how often this very object was reset."""
+
+    resets = 0
+
+    def reset(self, *, seed=None, options=None):
+        obs, info = super().reset(seed=seed)
+        self.resets += 1
+        obs[0] = self.resets
+        return obs, info

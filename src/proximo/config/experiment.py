@@ -116,6 +116,14 @@ class EnvConfig(Node):
     """How many copies are stepped together."""
     backend: Annotated[str, Field(min_length=1)] = "auto"
     """How the copies are stepped: `auto`, or a registered backend such as `sync` (one by one, in this process)."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """`workers` backend: number of processes; 0: one for each core (never more than copies)."""
+    half_batches: bool = False
+    """`workers` backend: the policy acts on one half of the copies while the workers step the other half."""
+    reset_ahead: Literal["auto"] | bool = "auto"
+    """`workers` backend: spare copies, reset while workers wait; `auto`: where resets are known to be expensive."""
+    on_crash: Literal["fail", "restart"] = "fail"
+    """`workers` backend: when a copy raises or its process dies, `fail`, or `restart` it with new episodes."""
     wrappers: tuple[Wrapper, ...] = ()
     """Wrappers applied to each copy, innermost first."""
     max_episode_steps: Count | None = None

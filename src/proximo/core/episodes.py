@@ -25,7 +25,8 @@ class EpisodeCounter:
         """
         valid = rollout.valid.cpu().numpy()
         reward = rollout.reward.cpu().numpy().astype(np.float64) * valid
-        done = rollout.done.cpu().numpy() & valid
+        # An end on an invalid row is that of an episode which was lost: forgotten, not counted.
+        done = rollout.done.cpu().numpy()
         returns = self.return_ + np.cumsum(reward, axis=0)
         lengths = self.length + np.cumsum(valid, axis=0)
         # What was accumulated up to each environment's latest end, to be taken off later sums.
@@ -33,7 +34,7 @@ class EpisodeCounter:
         base_length = np.zeros_like(self.length)
         info = {name: entry.numpy() for name, entry in rollout.info.items()}
         reported = "episode_return" in info
-        ends = ~np.isnan(info["episode_return"]) if reported else done
+        ends = ~np.isnan(info["episode_return"]) if reported else done & valid
         episodes = []
         for t, n in np.argwhere(ends | done):
             value, length = returns[t, n] - base_return[n], lengths[t, n] - base_length[n]

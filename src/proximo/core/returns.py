@@ -66,7 +66,7 @@ class TorchRecursions:
             decay = decay * c
         if valid is not None:
             delta = torch.where(valid, delta, 0.0)
-            decay = torch.where(valid, decay, 1.0)
+            decay = torch.where(valid | done, decay, 1.0)
         advantage = torch.empty_like(value)
         carry = torch.zeros_like(value[0])
         for t in range(value.shape[0] - 1, -1, -1):
@@ -106,7 +106,8 @@ def estimate(
     """Advantage and value target `[T, N]`.
 
     `rho`, `c`: None stands for exactly 1. `valid`: rows that only reset an environment carry the recursion
-    through unchanged (their own advantage is never used).
+    through unchanged (their own advantage is never used); one that is also done ends the episode before it, which
+    then bootstraps from the observation of that row.
     """
     advantage = recursions.advantage(reward, value, next_value, terminated, done, rho, c, gamma, lam, valid)
     return advantage, value + advantage

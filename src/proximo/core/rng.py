@@ -7,11 +7,13 @@ splitmix64 (Steele, Lea & Flood 2014), applied once per coordinate; integers onl
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import torch
 from torch import Tensor
+
+from proximo.core.seeds import integer_seed as integer_seed
+from proximo.core.seeds import stream_key as stream_key
 
 _GAMMA = 0x9E3779B97F4A7C15
 
@@ -33,12 +35,6 @@ def _mix(x: Tensor) -> Tensor:
     x = (x ^ _shift(x, 30)) * _M1
     x = (x ^ _shift(x, 27)) * _M2
     return x ^ _shift(x, 31)
-
-
-def stream_key(seed: int, stream: str) -> int:
-    """A 63-bit key for a named stream of a seed."""
-    digest = hashlib.blake2b(f"{seed}/{stream}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
 
 
 def bits(key: int, envs: Tensor, first_step: int, steps: int, dim: int) -> Tensor:
@@ -68,8 +64,3 @@ def permutation(key: int, index: int, rows: int, device: torch.device) -> Tensor
     generator = torch.Generator()
     generator.manual_seed(stream_key(key, str(index)))
     return torch.randperm(rows, generator=generator).to(device)
-
-
-def integer_seed(seed: int, stream: str, *indices: int) -> int:
-    """A 31-bit seed for somebody else's generator (an environment's, NumPy's)."""
-    return stream_key(seed, stream + "".join(f"/{i}" for i in indices)) & 0x7FFFFFFF

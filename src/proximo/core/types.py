@@ -14,13 +14,13 @@ import torch
 from gymnasium.spaces import Space
 from torch import Tensor
 
+from proximo.core.seeds import PLAIN_KEY as PLAIN_KEY
+
 Obs = dict[str, Tensor]
 State = dict[str, Tensor]
 """Memory carried between steps, `[N, ...]` per entry; empty for feed-forward policies."""
 Stats = dict[str, Tensor]
 """A snapshot of an observation normaliser (`<key>.mean`, `<key>.std`); empty where nothing is normalised."""
-
-PLAIN_KEY = "obs"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Step:
     truncated: Tensor
     final: Final
     valid: Tensor
-    """`[N]` bool; False where this step only reset the environment (next-step autoreset)."""
+    """`[N]` bool; False where this step only reset the environment (next-step autoreset). Together with `truncated`:
+    the step never happened, its episode was cut before it (a worker process that died)."""
     info: dict[str, Tensor] = field(default_factory=dict)
     """Named scalars `[N]`."""
 

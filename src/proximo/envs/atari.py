@@ -19,7 +19,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from gymnasium.envs.registration import EnvSpec as Registered
 from gymnasium.spaces import Box
 
@@ -141,8 +140,8 @@ class AtariGame(gym.Wrapper[Any, Any, Any, Any]):
         """The emulator's memory, the picture stack, the counters and the position in the random numbers."""
         emulator = self._ale.cloneState(include_rng=True).serialize()
         return {
-            "emulator": torch.frombuffer(bytearray(emulator), dtype=torch.uint8),
-            "stack": torch.from_numpy(self._stack.copy()),
+            "emulator": np.frombuffer(emulator, np.uint8).copy(),
+            "stack": self._stack.copy(),
             "seed": self._seed,
             "draws": self._draws,
             "running": self._running,

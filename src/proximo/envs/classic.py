@@ -26,7 +26,8 @@ from proximo.core.types import PLAIN_KEY, Final, Obs, Step
 from proximo.envs.classic_tasks import CODES, KWARGS, TASKS, Task, draws
 from proximo.envs.infos import InfoReader
 from proximo.envs.single import make_single
-from proximo.envs.spaces import make_spec, observation_leaves
+from proximo.envs.spaces import observation_leaves
+from proximo.envs.tensors import InfoTensors, make_spec
 from proximo.errors import RunError, UserError
 
 _SAVED = ("episode", "elapsed", "state", "parameters", "pending")
@@ -97,7 +98,7 @@ class BatchClassic:
             self._address = addressof(self._struct)
         nobody = torch.zeros(0, dtype=torch.int64, device=device)
         self._no_final = Final(nobody, {PLAIN_KEY: torch.zeros(0, self._task.obs_width, device=device)})
-        self._infos = InfoReader(config, num_envs, device)
+        self._infos = InfoTensors(InfoReader(config, num_envs).columns, num_envs, device)
         self._valid = torch.ones(num_envs, dtype=torch.bool, device=device)
 
     @property
@@ -146,7 +147,7 @@ class BatchClassic:
             truncated=truncated.to(device),
             final=final,
             valid=self._valid,
-            info=self._infos.take(),
+            info=self._infos({}),
         )
 
     def configure(self, params: Mapping[str, Any]) -> None:

@@ -1,16 +1,16 @@
-"""Numbers of the `info` dictionaries as tensors `[N]`, NaN where an environment gave none."""
+"""Numbers of the `info` dictionaries as arrays `[N]`, NaN where an environment gave none."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from proximo.config.experiment import EnvConfig
 from proximo.envs.spaces import Array
 from proximo.errors import RunError
+
+if TYPE_CHECKING:
+    from proximo.config.experiment import EnvConfig
 
 SUCCESS = "success"
 EPISODE = ("episode_return", "episode_length")
@@ -18,11 +18,9 @@ EPISODE = ("episode_return", "episode_length")
 
 
 class InfoReader:
-    """Collects named numbers of one step; a step in which none occur costs nothing but a small dict."""
+    """Collects named numbers of one step; a step in which none occur costs nothing."""
 
-    def __init__(
-        self, config: EnvConfig, num_envs: int, device: torch.device, *, reports_episodes: bool = False
-    ) -> None:
+    def __init__(self, config: EnvConfig, num_envs: int, *, reports_episodes: bool = False) -> None:
         names = {name: name for name in config.info}
         names.update({config.success_key: SUCCESS} if config.success_key else {})
         if reports_episodes:
@@ -31,10 +29,13 @@ class InfoReader:
         """Pairs of `info` key and the name its numbers go by."""
         self.wanted = tuple(names)
         """Their `info` keys alone."""
-        self._num_envs, self._device = num_envs, device
-        nothing = torch.full((num_envs,), float("nan"), device=device)
-        self._blank: dict[str, Tensor] = dict.fromkeys(names.values(), nothing)
+        self._num_envs = num_envs
         self._cells: dict[str, Array] = {}
+
+    @property
+    def columns(self) -> list[str]:
+        """The names that numbers go by, each once."""
+        return list(dict.fromkeys(name for _, name in self.names))
 
     def read(self, index: int, info: dict[str, Any]) -> None:
         """Pick the named numbers from one environment's `info`."""
@@ -49,14 +50,10 @@ class InfoReader:
             cell = self._cells[name] = np.full(self._num_envs, np.nan, np.float32)
         cell[index] = number(value, key)
 
-    def take(self) -> dict[str, Tensor]:
-        """The step's numbers by name, always the same names; begins the next step."""
-        out = dict(self._blank)
-        if self._cells:
-            for name, cell in self._cells.items():
-                out[name] = torch.from_numpy(cell).to(self._device)
-            self._cells = {}
-        return out
+    def take(self) -> dict[str, Array]:
+        """The numbers that occurred in this step, `[N]` float32 by name; begins the next step."""
+        taken, self._cells = self._cells, {}
+        return taken
 
 
 def number(value: Any, key: str) -> float:

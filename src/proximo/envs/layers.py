@@ -6,8 +6,22 @@ import importlib
 from typing import Any
 
 import gymnasium as gym
+from gymnasium import error as gym_error
 
-from proximo.envs.replay import GymEnv
+from proximo.envs.replay import GymEnv, describe
+from proximo.errors import RunError, UserError
+
+
+def picture(env: GymEnv, env_id: str) -> Any:
+    """What an environment renders; `RunError` if made without `render_mode`."""
+    if env.render_mode is None:
+        raise RunError(f"{env_id}: nothing to render; make it with render_mode='rgb_array'")
+    try:
+        return env.render()
+    except gym_error.DependencyNotInstalled as error:
+        raise UserError(f"rendering {env_id} needs pygame: pip install 'proximo[video]'") from error
+    except Exception as error:
+        raise RunError(f"{env_id}: render() raised {describe(error)}") from error
 
 
 def layer_with(env: GymEnv, attribute: str) -> Any:

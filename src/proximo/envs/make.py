@@ -11,6 +11,7 @@ import torch
 from proximo.config.experiment import EnvConfig
 from proximo.core.types import VecEnv
 from proximo.envs import threads
+from proximo.envs.ahead import expensive
 from proximo.envs.classic import BatchClassic, refuses
 from proximo.envs.envpool import EnvPool
 from proximo.envs.gym import SyncEnv
@@ -18,6 +19,7 @@ from proximo.envs.processors import cores
 from proximo.envs.single import make_single, make_vector, only_vector
 from proximo.envs.vector import GymVectorEnv
 from proximo.envs.winners import cached_winner
+from proximo.envs.workers import WorkersEnv
 from proximo.errors import UserError
 
 
@@ -78,14 +80,37 @@ def make_batch(request: Request) -> VecEnv:
     return BatchClassic(request.config, request.num_envs, request.device, request.first_env, render_mode=mode)
 
 
+def make_workers(request: Request) -> VecEnv:
+    """Gymnasium environments in worker processes that share memory with this one."""
+    return WorkersEnv(
+        request.config,
+        request.num_envs,
+        request.device,
+        request.first_env,
+        render_mode=request.render_mode,
+        training=request.training,
+    )
+
+
 BACKENDS: dict[str, Callable[[Request], VecEnv]] = {
     "sync": make_sync,
     "threads": make_threads,
     "batch": make_batch,
     "vector": make_gym_vector,
     "envpool": make_envpool,
+    "workers": make_workers,
 }
 """Ways to step the copies, by name; `auto` chooses one of them."""
+
+
+_OF_WORKERS = {"workers": 0, "half_batches": False, "reset_ahead": "auto", "on_crash": "fail"}
+"""Settings of the `workers` backend and the values that ask for nothing."""
+
+
+def _wants_workers(config: EnvConfig) -> str | None:
+    """The first setting that only the `workers` backend can fulfil."""
+    asked = (name for name, nothing in _OF_WORKERS.items() if getattr(config, name) not in (nothing, False))
+    return next(asked, None)
 
 
 def choose_backend(config: EnvConfig) -> tuple[str, str]:
@@ -93,7 +118,11 @@ def choose_backend(config: EnvConfig) -> tuple[str, str]:
     if config.backend != "auto":
         if config.backend not in BACKENDS:
             raise UserError(f"env.backend: {config.backend!r} is none of {', '.join(['auto', *BACKENDS])}")
+        if config.backend != "workers" and _wants_workers(config):
+            raise UserError(f"env.{_wants_workers(config)} needs env.backend: workers, not {config.backend}")
         return config.backend, "asked for"
+    if _wants_workers(config):
+        return "workers", f"env.{_wants_workers(config)} needs it"
     measured = cached_winner(config)
     if measured in BACKENDS:
         return measured, "the fastest on this machine, as `proximo bench env` measured"
@@ -103,6 +132,8 @@ def choose_backend(config: EnvConfig) -> tuple[str, str]:
         return "batch", "Proximo steps all copies of the classic-control tasks at once"
     if threads.is_mujoco(config):
         return _choose_for_mujoco(config)
+    if expensive(config.id):
+        return "workers", "its steps cost far more than a message to another process"
     return "sync", "one process is fastest for cheap environments, and it can resume any of them"
 
 

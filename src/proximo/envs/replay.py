@@ -22,7 +22,7 @@ from gymnasium.wrappers import (
     TransformReward,
 )
 
-from proximo.core.rng import integer_seed
+from proximo.core.seeds import integer_seed
 from proximo.envs.spaces import Array, Leaf
 from proximo.errors import RunError
 
@@ -98,22 +98,25 @@ class Episodes:
         self.index[env] += 1
         self.history.begin(env)
 
-    def seed_of(self, env: int) -> int:
-        """What the running episode of one copy is reset with: a hash of base seed, copy and episode."""
-        assert self.seed is not None
-        return integer_seed(self.seed, "env", self._first_env + env, self.index[env])
+    def seed_of(self, env: int, ahead: int = 0) -> int:
+        """What the running episode of one copy (or the `ahead`-th after it) is reset with.
 
-    def name(self, env: int) -> str:
+        A hash of base seed, copy and episode.
+        """
+        assert self.seed is not None
+        return integer_seed(self.seed, "env", self._first_env + env, self.index[env] + ahead)
+
+    def name(self, env: int, ahead: int = 0) -> str:
         """For messages: environment, copy, episode, seed."""
         return (
-            f"{self._env_id}, environment {self._first_env + env} (episode {self.index[env]}, "
-            f"seed {self.seed_of(env)})"
+            f"{self._env_id}, environment {self._first_env + env} (episode {self.index[env] + ahead}, "
+            f"seed {self.seed_of(env, ahead)})"
         )
 
-    def where(self, env: int, given: Array | None) -> str:
+    def where(self, env: int, given: Array | None, ahead: int = 0) -> str:
         """`name` with the step and the last of the `[N, ...]` actions, or with the reset if there is none."""
         if given is None:
-            return f"{self.name(env)}, at reset,"
+            return f"{self.name(env, ahead)}, at reset,"
         return f"{self.name(env)}, step {self.history.length(env)}, action {given[env].tolist()},"
 
 

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import gymnasium.wrappers
@@ -22,12 +22,14 @@ from gymnasium.envs.registration import load_env_creator, parse_env_id
 from gymnasium.vector import VectorEnv
 from gymnasium.wrappers import TimeLimit
 
-from proximo.config.experiment import EnvConfig, Wrapper
 from proximo.config.registry import build, nearest, resolve
 from proximo.envs import atari
 from proximo.envs.layers import FreshWorld, RawEpisode
 from proximo.envs.replay import GymEnv
 from proximo.errors import ProximoError, UserError
+
+if TYPE_CHECKING:
+    from proximo.config.experiment import EnvConfig, Wrapper
 
 _FAMILIES = (
     ("gymnasium.envs.box2d", "Box2D", "box2d"),

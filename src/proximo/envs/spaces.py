@@ -1,4 +1,4 @@
-"""Spaces: from whatever a Gymnasium environment declares to flat dictionaries of tensors.
+"""Spaces: from whatever a Gymnasium environment declares to flat dictionaries of arrays.
 
 Observation spaces become one leaf per key: a plain space lies under `"obs"`, nested Dict spaces are joined
 with dots (`"a.b"`), Tuple entries are numbered (`"0"`). Floats become float32, images stay uint8.
@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from gymnasium import spaces
 from gymnasium.spaces import Space
-from torch import Tensor
 
-from proximo.core.types import PLAIN_KEY, EnvSpec, Obs
+from proximo.core.seeds import PLAIN_KEY
 from proximo.errors import RunError, UserError
 
 Array = npt.NDArray[Any]
@@ -147,45 +145,6 @@ def find_mask(leaves: tuple[Leaf, ...], mask_key: str, action_space: Space[Any],
                 )
             return mask_key
     return None
-
-
-def make_spec(
-    env_id: str,
-    leaves: tuple[Leaf, ...],
-    action_space: Space[Any],
-    num_envs: int,
-    device: torch.device,
-    mask_key: str | None,
-) -> EnvSpec:
-    """What policies are told."""
-    return EnvSpec(
-        id=env_id,
-        obs_spaces={leaf.key: leaf.space for leaf in leaves},
-        action_space=action_space,
-        num_envs=num_envs,
-        device=device,
-        mask_key=mask_key,
-    )
-
-
-def action_array(action: Tensor, space: Space[Any], env_id: str) -> Array:
-    """`[N, *space.shape]` as a NumPy array of its own, in the space's type; `RunError` for another shape."""
-    if tuple(action.shape[1:]) != tuple(space.shape or ()):
-        raise RunError(f"{env_id}: actions have shape {tuple(action.shape)}, expected [N, *{space.shape}]")
-    dtype = np.int64 if isinstance(space, spaces.Discrete) else space.dtype
-    return np.array(action.numpy(force=True), dtype)
-
-
-def to_tensor(array: Array, device: torch.device) -> Tensor:
-    """A tensor that shares the array's memory (copied only to another device)."""
-    tensor = torch.from_numpy(array)
-    # `to` costs as much again, even where there is nothing to do.
-    return tensor if device.type == "cpu" else tensor.to(device)
-
-
-def to_tensors(arrays: Mapping[str, Array], device: torch.device) -> Obs:
-    """`to_tensor` by key."""
-    return {key: to_tensor(array, device) for key, array in arrays.items()}
 
 
 def buffers(leaves: tuple[Leaf, ...], rows: int) -> dict[str, Array]:

@@ -93,6 +93,7 @@ class ThreadedMujoco(SyncEnv):
         self, envs: Sequence[GymEnv], config: EnvConfig, device: torch.device, first_env: int = 0
     ) -> None:
         super().__init__(envs, config, device, first_env)
+        self._copies.arguments = self._begin
         _check_layers(envs[0], config.id)
         self._bases: list[Any] = [env.unwrapped for env in envs]
         spare = [_second(base) for base in self._bases]
@@ -108,7 +109,7 @@ class ThreadedMujoco(SyncEnv):
         self._fleet.close()
         super().close()
 
-    def _arguments(self, given: Array) -> list[Any]:
+    def _begin(self, given: Array) -> list[Any]:
         rows = list(given)
         self._fleet.advance(given, self._bases[0].frame_skip)
         self._ahead[:] = rows

@@ -22,16 +22,14 @@ from proximo.envs.infos import InfoReader
 from proximo.envs.replay import Episodes, describe
 from proximo.envs.spaces import (
     Array,
-    action_array,
     check_action_space,
     find_mask,
     first_non_finite,
-    make_spec,
     mask_leaf,
     mask_size,
     observation_leaves,
-    to_tensors,
 )
+from proximo.envs.tensors import InfoTensors, action_array, make_spec, to_tensors
 from proximo.errors import ProximoError, RunError, UserError
 
 GymVector = VectorEnv[Any, Any, Any]
@@ -75,7 +73,8 @@ class GymVectorEnv:
                 self._info_mask = mask_leaf(mask_key, info[mask_key][0], space, config.id)
         leaves = (*self._raw_leaves, self._info_mask) if self._info_mask else self._raw_leaves
         self.spec = make_spec(config.id, leaves, space, self._count, device, mask_key)
-        self._infos = InfoReader(config, self._count, device)
+        self._infos = InfoReader(config, self._count)
+        self._info_tensors = InfoTensors(self._infos.columns, self._count, device)
         self._nobody = np.zeros(0, np.int64)
         self._was_done = np.zeros(self._count, np.bool_)
         self._started = False
@@ -126,7 +125,7 @@ class GymVectorEnv:
             truncated=torch.from_numpy(stops).to(device),
             final=final,
             valid=torch.from_numpy(valid).to(device),
-            info=self._infos.take(),
+            info=self._info_tensors(self._infos.take()),
         )
 
     def configure(self, params: Mapping[str, Any]) -> None:

@@ -194,7 +194,10 @@ class _Ledger:
         valid = step.valid.cpu().numpy()
         self.return_ += np.where(valid, step.reward.double().cpu().numpy(), 0.0)
         self.length += valid
-        done = (step.terminated | step.truncated).cpu().numpy() & valid
+        ends = (step.terminated | step.truncated).cpu().numpy()
+        # The episode of a worker that died is played again.
+        lost, done = ends & ~valid, ends & valid
+        self.return_[lost], self.length[lost] = 0.0, 0
         info = {name: entry.cpu().numpy() for name, entry in step.info.items()}
         reported = "episode_return" in info
         if reported:

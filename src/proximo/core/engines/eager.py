@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from proximo.core.batching import Batching, Units
+from proximo.core.halves import torch_stepping
 from proximo.core.optim import Optimizer
 from proximo.core.returns import TORCH, Recursions
-from proximo.core.stepping import TORCH_STEPPING, Stepping
+from proximo.core.stepping import Stepping
 from proximo.core.types import Batch, LossTerm, Output, Policy, VecEnv
 
 
@@ -41,7 +42,7 @@ class Eager:
 
     def stepping(self, env: VecEnv) -> Stepping:
         """The reference's way through a rollout."""
-        return TORCH_STEPPING
+        return torch_stepping(env)
 
     def learn(
         self,

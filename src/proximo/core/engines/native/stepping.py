@@ -11,6 +11,7 @@ from torch import Tensor
 
 from proximo.core.engines.native.library import CallActing, library
 from proximo.core.engines.native.policy import NativePolicy
+from proximo.core.halves import HALVES_STEPPING
 from proximo.core.stepping import TORCH_STEPPING, Stepping
 from proximo.errors import RunError
 
@@ -145,6 +146,8 @@ def _is_direct(policy: Any) -> bool:
 
 def stepping_for(env: Any) -> Stepping:
     """The fastest way through a rollout of `env`."""
+    if getattr(env, "halves", None) is not None:
+        return HALVES_STEPPING
     # These tasks never put anything into `info`, so nothing of it is missed.
     return NATIVE_STEPPING if getattr(env, "native", None) is None else FusedStepping(env)
 

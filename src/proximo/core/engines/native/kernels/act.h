@@ -105,7 +105,7 @@ void advantages(int64_t steps, int64_t envs, const T *reward, const T *value, co
             T decay = gamma * lambda * !done[i];
             if (rho) delta = rho[i] * delta;
             if (c) decay = decay * c[i];
-            if (valid && !valid[i]) delta = 0, decay = 1;
+            if (valid && !valid[i]) delta = 0, decay = done[i] ? 0 : 1;
             out[i] = delta + decay * carry;
         }
 }
