@@ -92,8 +92,23 @@ def create() -> int:
         return os.dup(file.fileno())
 
 
+@dataclass(frozen=True)
+class View:
+    """Arrays in shared memory of some copies, `[N, ...]` unless said."""
+
+    action: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+    info: Array
+    """`[columns, N]` float32, NaN where there is none."""
+    obs: dict[str, Array]
+    final: dict[str, Array]
+    """True last observations, only in the rows of copies whose episode has just ended."""
+
+
 class Board:
-    """The arrays in shared memory, `[N, ...]` unless said."""
+    """All of the shared memory."""
 
     def __init__(
         self, descriptor: int, about: About, count: int, workers: int, *, grow: bool = False
@@ -113,15 +128,25 @@ class Board:
         if grow:
             os.ftruncate(descriptor, size)
         arrays = _carve(mmap.mmap(descriptor, size), plan)
-        self.action, self.reward, self.terminated, self.truncated = arrays[:4]
-        self.info = arrays[4]
-        """`[columns, N]` float32, NaN where there is none."""
         self.mark = arrays[5]
         """`[workers, 3]`: what each worker is busy with: group (-1: idle), copy in the group, 1 in a reset."""
         keys = [leaf.key for leaf in about.leaves]
-        self.obs = dict(zip(keys, arrays[6:], strict=False))
-        self.final = dict(zip(keys, arrays[6 + len(keys) :], strict=True))
-        """True last observations, only in the rows of copies whose episode has just ended."""
+        action, reward, terminated, truncated, info = arrays[:5]
+        obs, final = (dict(zip(keys, arrays[n:], strict=False)) for n in (6, 6 + len(keys)))
+        self.all = View(action, reward, terminated, truncated, info, obs, final)
+
+    def rows(self, part: slice) -> View:
+        """The arrays of some copies."""
+        whole = self.all
+        return View(
+            whole.action[part],
+            whole.reward[part],
+            whole.terminated[part],
+            whole.truncated[part],
+            whole.info[:, part],
+            {key: array[part] for key, array in whole.obs.items()},
+            {key: array[part] for key, array in whole.final.items()},
+        )
 
 
 def _padded(dtype: Any, shape: tuple[int, ...]) -> int:

@@ -20,7 +20,7 @@ from proximo.envs.ahead import resets_ahead
 from proximo.envs.copies import Copies, Rows
 from proximo.envs.layers import picture
 from proximo.envs.replay import GymEnv, describe, native_owner
-from proximo.envs.shared import About, Board
+from proximo.envs.shared import About, Board, View
 from proximo.envs.single import make_single
 from proximo.envs.wire import DONE, MESSAGE
 from proximo.errors import ProximoError, RunError
@@ -98,10 +98,10 @@ class Worker:
         self._slices: list[slice] = []
         self._groups: list[Copies] = []
         self._rows: list[Rows] = []
+        self._views: list[View] = []
         self._told: list[bool] = []
         """Whether the last step of each group left numbers in the shared `info`."""
         self._about: About | None = None
-        self._board: Any = None
         self._mark: Any = None
 
     def make(
@@ -130,13 +130,14 @@ class Worker:
         """Open the shared memory, as worker `number` of `workers` that step `count` copies together."""
         assert self._about is not None
         board = Board(self._memory, self._about, count, workers)
-        self._board, self._mark = board, board.mark[number]
+        self._mark = board.mark[number]
         self._mark[0] = -1
         for part, group in zip(self._slices, self._groups, strict=True):
             group.mark = self._mark[1:]
-            obs = {key: array[part] for key, array in board.obs.items()}
-            self._rows.append(Rows(obs, board.reward[part], board.terminated[part], board.truncated[part]))
-            board.info[:, part] = np.nan
+            view = board.rows(part)
+            view.info[:] = np.nan
+            self._views.append(view)
+            self._rows.append(Rows(view.obs, view.reward, view.terminated, view.truncated))
             self._told.append(False)
 
     def start(self, seed: int, episodes: list[list[int]]) -> None:
@@ -146,17 +147,17 @@ class Worker:
 
     def step(self, number: int) -> None:
         """Step a group with the actions in shared memory; everything that follows goes there too."""
-        group, rows, part, board = self._groups[number], self._rows[number], self._slices[number], self._board
+        group, rows, view = self._groups[number], self._rows[number], self._views[number]
         self._mark[0] = number
-        ended = group.step(board.action[part], rows)
+        ended = group.step(view.action, rows)
         if ended:
             for key, array in rows.obs.items():
-                board.final[key][part][ended] = array[ended]
+                view.final[key][ended] = array[ended]
             group.go_on(ended, rows.obs)
         cells = group.infos.take()
         if cells or self._told[number]:
             for column, name in enumerate(group.infos.columns):
-                board.info[column, part] = cells.get(name, np.nan)
+                view.info[column] = cells.get(name, np.nan)
             self._told[number] = bool(cells)
         self._mark[0] = -1
 

@@ -20,6 +20,8 @@ _START = (
 )
 """Not `python -m`: what the learner can import, the worker must find in the same places."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_STEPS = (b"\0", b"\1")
+"""The byte that begins a step of each group."""
 _SECONDS_TO_END = 5.0
 
 
@@ -78,8 +80,10 @@ class WorkerProcess:
     def step(self, group: int) -> None:
         """Begin a step of a group, to be followed by `stepped`."""
         self._owed += 1
-        with suppress(BrokenPipeError):
-            os.write(self._commands, bytes((group,)))
+        try:
+            os.write(self._commands, _STEPS[group])
+        except BrokenPipeError:
+            return
 
     def stepped(self) -> None:
         """Wait for the end of the step; `RunError` where a copy failed, `Died`."""

@@ -24,7 +24,7 @@ from proximo.core.types import Final, Obs, Step
 from proximo.envs.group import Group, part, save
 from proximo.envs.processors import cores
 from proximo.envs.shared import About, Board, create, shares, split
-from proximo.envs.spaces import Array
+from proximo.envs.spaces import Array, buffers
 from proximo.envs.tensors import (
     InfoTensors,
     action_array,
@@ -76,6 +76,9 @@ class WorkersEnv:
         self.spec = make_spec(config.id, about.leaves, about.action_space, num_envs, device, about.mask_key)
         self.metadata = about.metadata
         self._groups = [Group(rows, config.id, first_env) for rows in bounds]
+        self._views = [self._board.rows(rows) for rows in bounds]
+        nobody = torch.zeros(0, dtype=torch.int64, device=device)
+        self._no_final = Final(nobody, to_tensors(buffers(about.leaves, 0), device))
         self._infos = [InfoTensors(about.columns, group.count, device) for group in self._groups]
         self._valid = [torch.ones(group.count, dtype=torch.bool, device=device) for group in self._groups]
         self._params: dict[str, Any] = {}
@@ -90,16 +93,17 @@ class WorkersEnv:
             group.start(seed, self._params)
         self._ask("start", [(seed, self._episodes(number)) for number in range(len(self._workers))])
         for group in self._groups:
-            group.last = {key: array[group.rows].copy() for key, array in self._board.obs.items()}
-        return to_tensors({key: array.copy() for key, array in self._board.obs.items()}, self._device)
+            group.last = {key: array[group.rows].copy() for key, array in self._board.all.obs.items()}
+        return to_tensors({key: array.copy() for key, array in self._board.all.obs.items()}, self._device)
 
     def step(self, action: Tensor) -> Step:
         """Step every copy with `[N, *action_space.shape]`, as `policy.to_env` gives it."""
         check_count(action, self.spec)
         for half, group in enumerate(self._groups):
             self.send(half, action[group.rows])
-        steps = [self.receive(half) for half in range(len(self._groups))]
-        return steps[0] if self.halves is None else join_steps(steps, self.halves)
+        if self.halves is None:
+            return self.receive(0)
+        return join_steps([self.receive(0), self.receive(1)], self.halves)
 
     def send(self, half: int, action: Tensor) -> None:
         """Begin a step of one half, to be followed by `receive`."""
@@ -108,41 +112,38 @@ class WorkersEnv:
             raise RunError(f"{self.spec.id}: reset must be called before step")
         given = action_array(action, self.spec.action_space, self.spec.id)
         group.episodes.history.append(given)
-        self._board.action[group.rows] = given
+        self._views[half].action[:] = given
         for number, worker in enumerate(self._workers):
             if number not in group.lost:
                 worker.step(half)
 
     def receive(self, half: int) -> Step:
         """Wait for the step of one half; rows are those of the half."""
-        group, board, device = self._groups[half], self._board, self._device
+        group, view, device = self._groups[half], self._views[half], self._device
         cut = [number for number in range(len(self._workers)) if not self._stepped(number, group)]
-        rows = group.rows
-        obs = {key: array[rows].copy() for key, array in board.obs.items()}
-        reward, terminated, truncated = (
-            array[rows].copy() for array in (board.reward, board.terminated, board.truncated)
-        )
-        info = board.info[:, rows].copy()
+        obs = {key: array.copy() for key, array in view.obs.items()}
+        reward, terminated, truncated = view.reward.copy(), view.terminated.copy(), view.truncated.copy()
+        info = view.info.copy()
         valid = self._valid[half]
         if cut:
             lost = self._cut(group, cut)
             reward[lost], terminated[lost], truncated[lost], info[:, lost] = 0.0, False, True, np.nan
             valid = torch.from_numpy(~lost).to(device)
-        ended = np.flatnonzero(terminated | truncated)
-        final = {key: array[rows][ended] for key, array in board.final.items()} if len(ended) else None
-        for row in ended:
-            if not cut or not lost[row]:
-                group.next(int(row), self._params)
+        ended = (terminated | truncated).nonzero()[0]
+        final = self._no_final
+        if len(ended):
+            last = {key: array[ended] for key, array in view.final.items()}
+            final = Final(to_tensor(ended, device), to_tensors(last, device))
+            for row in ended:
+                if not cut or not lost[row]:
+                    group.next(int(row), self._params)
         group.last = obs
         return Step(
             obs=to_tensors(obs, device),
             reward=to_tensor(reward, device),
             terminated=to_tensor(terminated, device),
             truncated=to_tensor(truncated, device),
-            final=Final(
-                to_tensor(ended, device),
-                to_tensors(final or {key: array[:0] for key, array in obs.items()}, device),
-            ),
+            final=final,
             valid=valid,
             info=self._infos[half](dict(zip(self._about.columns, info, strict=True))),
         )
@@ -244,7 +245,7 @@ class WorkersEnv:
         for number in workers:
             rows = self._shares[number][half]
             lost[group.local(rows)] = True
-            for key, array in self._board.final.items():
+            for key, array in self._board.all.final.items():
                 array[rows] = group.last[key][group.local(rows)]
             for row in range(*group.local(rows).indices(group.count)):
                 # The action that was sent off meanwhile is none of the new episode's.
@@ -283,7 +284,7 @@ class WorkersEnv:
         if group.episodes.seed is None:
             return f"{self._config.id}: worker process {number} {died}"
         resetting = resetting and half >= 0
-        given = None if resetting else self._board.action[group.rows]
+        given = None if resetting else self._board.all.action[group.rows]
         where = group.episodes.where(row, given, ahead=int(resetting))
         if half >= 0:
             return f"{where} took its process with it, which {died}"
