@@ -95,7 +95,9 @@ def make(w) -> gym.vector.VectorEnv:
     if w.network == "cnn":
         from ale_py.vector_env import AtariVectorEnv
 
-        return AtariVectorEnv(game="pong", num_envs=w.num_envs, reward_clipping=True, episodic_life=True)
+        # ALE/Pong-v5 as it is registered: a frame repeats the last action with probability ¼.
+        options = {"reward_clipping": True, "episodic_life": True, "repeat_action_probability": 0.25}
+        return AtariVectorEnv(game="pong", num_envs=w.num_envs, **options)
     mode = gym.vector.AutoresetMode.SAME_STEP
     return gym.vector.SyncVectorEnv([lambda: gym.make(w.env) for _ in range(w.num_envs)], autoreset_mode=mode)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +26,9 @@ from proximo.core.streams import Stream
 from proximo.core.timer import Timer
 from proximo.core.types import EnvSpec, LossTerm, RewardTerm, Source, VecEnv
 from proximo.envs.make import choose_backend, make_env
+from proximo.envs.processors import cores
 from proximo.policies.actor_critic import ActorCritic
+from proximo.policies.precision import choose_precision, convolves
 from proximo.rewards.terms import CustomReward, EnvReward
 
 Say = Callable[[str], None]
@@ -43,7 +44,7 @@ class Built:
     collector: Collector | OverlappedCollector
     device: torch.device
     choices: dict[str, Any]
-    """What was chosen automatically: `engine`, `threads`, and `env` with its backend."""
+    """What was chosen automatically: `engine`, `threads`, `precision`, and `env` with its backend."""
 
     def stateful(self) -> dict[str, Any]:
         """Name → part for everything whose state goes into the checkpoint."""
@@ -82,15 +83,16 @@ def choose_device(name: str, say: Say) -> torch.device:
     return torch.device(name)
 
 
-def choose_threads(threads: int, policy: torch.nn.Module) -> int:
-    """One thread for small networks, all cores for convolutional or wide ones, unless `threads` says otherwise."""
+WORK_PER_THREAD = 1 << 25
+"""Multiplications of a minibatch's forward pass that make a further thread worth its cost (some 2 ms of one core)."""
+
+
+def choose_threads(threads: int, policy: ActorCritic, minibatch: int) -> tuple[int, str]:
+    """As many threads as a minibatch has work for, at most all cores, unless `threads` says otherwise; and why."""
     if threads:
-        return threads
-    large = any(isinstance(m, torch.nn.Conv2d) for m in policy.modules()) or any(
-        isinstance(m, torch.nn.Linear) and m.in_features * m.out_features > 512 * 512
-        for m in policy.modules()
-    )
-    return len(os.sched_getaffinity(0)) if large and hasattr(os, "sched_getaffinity") else 1
+        return threads, "as configured"
+    work = policy.multiplications() * minibatch
+    return max(1, min(cores(), work // WORK_PER_THREAD)), f"{work / 1e6:,.1f} M multiplications a minibatch"
 
 
 def build_policy(exp: cfg.Experiment, spec: EnvSpec, device: torch.device) -> ActorCritic:
@@ -107,8 +109,10 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
     """All parts of a training, with fresh state; `say` gets one line per automatic choice."""
     env = make_env(exp.env, device="cpu")
     policy = build_policy(exp, env.spec, device)
-    threads = choose_threads(exp.threads, policy)
+    threads, work = choose_threads(exp.threads, policy, exp.ppo.minibatch_size)
     torch.set_num_threads(threads)
+    precision, unit = choose_precision(exp.precision, policy, device)
+    policy.compute_in(getattr(torch, precision))
     torch.manual_seed(rng.integer_seed(exp.seed, "torch"))
     length = (exp.ppo.sequence_length or exp.ppo.num_steps) if policy.recurrent else exp.ppo.num_steps
     collector = Collector(
@@ -122,7 +126,11 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
         exp.engine, policy, losses, others if only_others else [collector, *others], batching
     )
     collector.stepping = engine.stepping(env)
-    say(f"engine: {engine.name} ({reason}); PyTorch threads: {threads}")
+    say(f"engine: {engine.name} ({reason}); PyTorch threads: {threads} ({work})")
+    if convolves(policy):
+        say(f"precision: {precision} ({unit})")
+    backend, why = choose_backend(exp.env)
+    say(f"env.backend: {backend} ({why})")
     acting = engine.policy(policy)
     source = OverlappedCollector(collector, lambda: engine.actor(acting)) if exp.ppo.overlap else collector
     parts = Parts(
@@ -140,10 +148,8 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
         timer=timer,
     )
     # Written into the run: a later measurement of the backends must not change what it is resumed with.
-    name, reason = choose_backend(exp.env)
-    say(f"env.backend: {name} ({reason})")
-    backend = exp.env.model_copy(update={"backend": name})
-    choices = {"engine": engine.name, "threads": threads, "env": backend}
+    env_config = exp.env.model_copy(update={"backend": backend})
+    choices = {"engine": engine.name, "threads": threads, "precision": precision, "env": env_config}
     return Built(PPO(parts, exp.ppo.total_steps), policy, env, source, device, choices)
 
 

@@ -209,7 +209,9 @@ class Experiment(Node):
     engine: Literal["auto", "eager", "native"] = "auto"
     """What computes acting and learning: `eager` is PyTorch, `native` compiled kernels for dense networks on a CPU."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """PyTorch threads; 0: one for small networks, all cores for convolutional ones."""
+    """PyTorch threads; 0: by the work of a minibatch, one for small networks and all cores for large ones."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What convolutional encoders compute in; `auto`: `bfloat16` on a CPU with a unit for it, else `float32`."""
     runs_dir: str = "runs"
     """Folder that receives the run's folder."""
     init_from: str | None = None

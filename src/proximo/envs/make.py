@@ -10,7 +10,7 @@ import torch
 
 from proximo.config.experiment import EnvConfig
 from proximo.core.types import VecEnv
-from proximo.envs import threads
+from proximo.envs import ale, threads
 from proximo.envs.ahead import expensive
 from proximo.envs.classic import BatchClassic, refuses
 from proximo.envs.envpool import EnvPool
@@ -74,6 +74,14 @@ def make_envpool(request: Request) -> VecEnv:
     return GymVectorEnv(pool, request.config, request.device, request.first_env)
 
 
+def make_ale(request: Request) -> VecEnv:
+    """ALE's own vector environment, for Atari games; one that must be drawn is stepped by `sync`."""
+    if request.render_mode is not None:
+        return make_sync(request)
+    training = request.training
+    return ale.AleVectorEnv(request.config, request.num_envs, request.device, request.first_env, training)
+
+
 def make_batch(request: Request) -> VecEnv:
     """Proximo's own batch implementation of the classic-control tasks."""
     mode = request.render_mode
@@ -99,6 +107,7 @@ BACKENDS: dict[str, Callable[[Request], VecEnv]] = {
     "vector": make_gym_vector,
     "envpool": make_envpool,
     "workers": make_workers,
+    "ale": make_ale,
 }
 """Ways to step the copies, by name; `auto` chooses one of them."""
 
@@ -134,6 +143,8 @@ def choose_backend(config: EnvConfig) -> tuple[str, str]:
         return _choose_for_mujoco(config)
     if expensive(config.id):
         return "workers", "its steps cost far more than a message to another process"
+    if ale.refuses(config) is None:
+        return _choose_for_atari(config)
     return "sync", "one process is fastest for cheap environments, and it can resume any of them"
 
 
@@ -144,6 +155,12 @@ def _choose_for_mujoco(config: EnvConfig) -> tuple[str, str]:
     if config.num_envs == 1 or cores() == 1:
         return "sync", "threads pay with two copies and two cores or more"
     return "threads", "MuJoCo's physics on all cores gives the same numbers sooner"
+
+
+def _choose_for_atari(config: EnvConfig) -> tuple[str, str]:
+    if config.num_envs == 1 or cores() == 1:
+        return "sync", "ALE's threads pay with two copies and two cores or more"
+    return "ale", "ALE steps all copies at once, in threads; it cannot resume games, env.backend=sync can"
 
 
 def make_env(

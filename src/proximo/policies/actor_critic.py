@@ -21,6 +21,7 @@ from proximo.policies.layer_graph import layer_graph
 from proximo.policies.layers import ORTHOGONAL_GAIN, mlp, orthogonal, slot
 from proximo.policies.memory import Memory
 from proximo.policies.normalizer import ObsNormalizer
+from proximo.policies.precision import multiplications
 
 Owner = Literal["shared", "actor", "critic"]
 
@@ -112,6 +113,11 @@ class ActorCritic(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.parameters()).device
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Let the convolutional encoders compute in `dtype`; their parameters and features stay float32."""
+        for trunk in self._distinct:
+            trunk.encoder.dtype = dtype
 
     def initial_state(self, num_envs: int) -> State:
         """An empty memory, `[num_envs, F]` per entry; no entries without memory."""
@@ -216,6 +222,14 @@ class ActorCritic(nn.Module):
     def _values(self, features: Tensor) -> dict[str, Tensor]:
         latent = self.critic_layers(features)
         return {name: self.value_heads[slot(name)](latent).squeeze(-1) for name in self.streams}
+
+    def multiplications(self) -> int:
+        """Of one row's forward pass in convolutions and dense layers."""
+        spaces = self.spec.obs_spaces
+        # Ones, because a mask must allow something.
+        obs = {key: torch.ones(1, *(space.shape or ()), device=self.device) for key, space in spaces.items()}
+        start = torch.ones(1, dtype=torch.bool, device=self.device)
+        return multiplications(self, obs, self.initial_state(1), start)
 
     @property
     def plain_key(self) -> str | None:

@@ -104,13 +104,36 @@ class ResnetMLP(BaseFeaturesExtractor):
         return result
 
 
+class FirstConvolution(nn.Conv2d):
+    """Reads pictures as they are stored: multiplies its weights by `scale`, not every pixel.
+
+    Bytes go straight to the format that the processor convolves (channels last, bfloat16 under autocast, in which
+    0 to 255 are exact).
+    """
+
+    def __init__(
+        self, channels: int, outputs: int, size: int, scale: float, stride: int, padding: int
+    ) -> None:
+        super().__init__(channels, outputs, size, stride=stride, padding=padding)
+        self.scale = scale
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`[M, C, H, W]` of any number type."""
+        weight = self.weight if self.scale == 1.0 else self.weight * self.scale
+        kind, dtype = input.device.type, weight.dtype
+        if torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+        pixels = input.to(dtype).contiguous(memory_format=torch.channels_last)
+        return nn.functional.conv2d(pixels, weight, self.bias, self.stride, self.padding)
+
+
 class NatureCNN(BaseFeaturesExtractor):
     """The convolutional network of Mnih et al. 2015 (Nature 518): 32 8×8/4, 64 4×4/2, 64 3×3/1, dense.
 
-    Raises UserError for images with a side below 36 pixels.
+    `scale` multiplies the pixels on the way in. Raises UserError for images with a side below 36 pixels.
     """
 
-    def __init__(self, observation_space: spaces.Box, features_dim: int = 512) -> None:
+    def __init__(self, observation_space: spaces.Box, features_dim: int = 512, scale: float = 1.0) -> None:
         super().__init__(observation_space, features_dim)
         channels, height, width = observation_space.shape
         if min(height, width) < CNN_MIN_SIDE:
@@ -119,7 +142,7 @@ class NatureCNN(BaseFeaturesExtractor):
                 f"not {height}×{width}; use impala_cnn or flat"
             )
         self.convolutions = nn.Sequential(
-            nn.Conv2d(channels, 32, 8, stride=4),
+            FirstConvolution(channels, 32, 8, scale, stride=4, padding=0),
             nn.ReLU(),
             nn.Conv2d(32, 64, 4, stride=2),
             nn.ReLU(),
@@ -152,16 +175,27 @@ class _ConvBlock(nn.Module):
 
 
 class ImpalaCNN(BaseFeaturesExtractor):
-    """The residual convolutional network of Espeholt et al. 2018 (figure 3, right), without its LSTM."""
+    """The residual convolutional network of Espeholt et al. 2018 (figure 3, right), without its LSTM.
+
+    `scale` multiplies the pixels on the way in.
+    """
 
     def __init__(
-        self, observation_space: spaces.Box, features_dim: int = 256, channels: Sequence[int] = (16, 32, 32)
+        self,
+        observation_space: spaces.Box,
+        features_dim: int = 256,
+        channels: Sequence[int] = (16, 32, 32),
+        scale: float = 1.0,
     ) -> None:
         super().__init__(observation_space, features_dim)
         inputs, height, width = observation_space.shape
         layers: list[nn.Module] = []
         for outputs in channels:
-            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.MaxPool2d(3, stride=2, padding=1)]
+            if layers:
+                layers.append(nn.Conv2d(inputs, outputs, 3, padding=1))
+            else:
+                layers.append(FirstConvolution(inputs, outputs, 3, scale, stride=1, padding=1))
+            layers.append(nn.MaxPool2d(3, stride=2, padding=1))
             layers += [_ConvBlock(outputs), _ConvBlock(outputs)]
             inputs, height, width = outputs, (height + 1) // 2, (width + 1) // 2
         self.convolutions = nn.Sequential(*layers, nn.ReLU(), nn.Flatten())

@@ -27,12 +27,13 @@ from proximo.policies import encoders
 from proximo.policies.encoders import BaseFeaturesExtractor, probe
 from proximo.policies.foreign import base_class_aliases
 from proximo.policies.layers import ORTHOGONAL_GAIN, orthogonal, slot
+from proximo.policies.precision import convolves
 from proximo.policies.views import Purpose, View, is_image
 
 Spaces = Mapping[str, spaces.Space[Any]]
 _CONVOLUTIONAL = (NatureCnnEncoder, ImpalaCnnEncoder)
-IMAGE_ROWS = 1024
-"""Images are encoded in slices of this many rows where no gradient is needed, to bound memory."""
+IMAGE_ROWS = 256
+"""Images are encoded in slices of this many rows where no gradient is needed, to bound memory and stay in the cache."""
 
 
 def _single(
@@ -48,10 +49,12 @@ def _single(
         if not isinstance(space, spaces.Box):
             raise UserError(f"{where}.type: {config.type} needs images; {key!r} is {type(space).__name__}")
     view = View(key, space, purpose, limit)
-    return view, _extractor(config, view.space, where)
+    return view, _extractor(config, view.space, where, view.scale or 1.0)
 
 
-def _extractor(config: EncoderConfig, space: spaces.Box | spaces.Dict, where: str) -> BaseFeaturesExtractor:
+def _extractor(
+    config: EncoderConfig, space: spaces.Box | spaces.Dict, where: str, scale: float = 1.0
+) -> BaseFeaturesExtractor:
     if isinstance(config, Custom):
         with base_class_aliases(config.type):
             kind = resolve(config.type, BaseFeaturesExtractor)
@@ -65,9 +68,9 @@ def _extractor(config: EncoderConfig, space: spaces.Box | spaces.Dict, where: st
         case ResnetMlpEncoder():
             return encoders.ResnetMLP(space, config.features_dim)
         case NatureCnnEncoder():
-            return encoders.NatureCNN(space, config.features_dim)
+            return encoders.NatureCNN(space, config.features_dim, scale)
         case ImpalaCnnEncoder():
-            return encoders.ImpalaCNN(space, config.features_dim, config.channels)
+            return encoders.ImpalaCNN(space, config.features_dim, config.channels, scale)
         case _:
             return encoders.FlatEncoder(space)
 
@@ -124,12 +127,18 @@ class ObservationEncoder(nn.Module):
         self.extractors = nn.ModuleDict()
         self.groups: list[tuple[BaseFeaturesExtractor, tuple[str, ...], bool]] = []
         self.own: list[BaseFeaturesExtractor] = []
+        self.takes_pixels: set[str] = set()
+        """Keys whose encoder is a network of ours that takes pictures as they are stored."""
+        self.dtype = torch.float32
+        """What convolutional encoders compute in."""
         self.view_of: dict[str, View] = {}
         for key, choice in chosen.items():
             if key not in together:
                 where = f"policy.encoders.{key}" if key in config.encoders else "policy.encoder"
                 view, part = _single(key, obs_spaces[key], choice, where, normalized.get(key))
                 self._add(slot(key), {key: view}, part, False, isinstance(choice, Custom))
+                if isinstance(part, encoders.NatureCNN | encoders.ImpalaCNN) and part in self.own:
+                    self.takes_pixels.add(key)
         if together:
             views = {key: View(key, obs_spaces[key], "custom", normalized.get(key)) for key in together}
             space = spaces.Dict({key: view.space for key, view in views.items()})
@@ -183,6 +192,13 @@ class ObservationEncoder(nn.Module):
         pieces = range(0, count, IMAGE_ROWS)
         return torch.cat([self._rows({k: rows[k][i : i + IMAGE_ROWS] for k in self.view_of}) for i in pieces])
 
+    def _view(self, key: str, rows: Tensor) -> Tensor:
+        view = self.view_of[key]
+        if key in self.takes_pixels:
+            return view.pixels(rows)
+        seen: Tensor = view(rows)
+        return seen
+
     def vector(self, obs: Obs) -> Tensor:
         """What the encoders read, flattened and side by side: normalised observations `[..., D]`."""
         if self.direct is not None:
@@ -197,6 +213,11 @@ class ObservationEncoder(nn.Module):
     def _rows(self, rows: Obs) -> Tensor:
         parts: list[Tensor] = []
         for extractor, keys, as_dict in self.groups:
-            seen = {key: self.view_of[key](rows[key]) for key in keys}
-            parts.append(extractor(seen if as_dict else seen[keys[0]]))
+            seen = {key: self._view(key, rows[key]) for key in keys}
+            given = seen if as_dict else seen[keys[0]]
+            if self.dtype is torch.float32 or not convolves(extractor):
+                parts.append(extractor(given))
+                continue
+            with torch.autocast(rows[keys[0]].device.type, self.dtype):
+                parts.append(extractor(given).float())
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)

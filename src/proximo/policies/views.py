@@ -88,6 +88,7 @@ class View(nn.Module):
         """`limit`: the values come normalised and clipped to ± this (None: as the environment gives them)."""
         super().__init__()
         self.kind: Literal["plain", "onehot", "scaled", "image"] = "plain"
+        self.scale: float | None = None
         self.raw_ndim = len(space.shape or ())
         if isinstance(space, spaces.Box):
             self._box(key, space, purpose, limit)
@@ -133,14 +134,18 @@ class View(nn.Module):
         self.register_buffer("columns", torch.as_tensor(columns), persistent=False)
         self.space = spaces.Box(0.0, 1.0, (len(columns),))
 
+    def pixels(self, x: Tensor) -> Tensor:
+        """Images `[M, *raw]` as `[M, C, H, W]`, still in the numbers that the environment gives."""
+        if self.channels_last:
+            x = x.movedim(-1, -3)
+        return x.reshape(x.shape[0], *self.space.shape)
+
     def forward(self, x: Tensor) -> Tensor:
         """`[M, *raw]` to float32 `[M, *self.space.shape]`."""
         if self.kind == "onehot":
             return (flat(x)[:, self.columns] == self.classes).float()
         if self.kind == "image":
-            if self.channels_last:
-                x = x.movedim(-1, -3)
-            x = x.reshape(x.shape[0], *self.space.shape)
+            x = self.pixels(x)
             return x.float() if self.scale is None else x.float() * self.scale
         if self.kind == "scaled":
             return (x.float() - self.low) / self.span
