@@ -110,6 +110,12 @@ CASES = {
         {"sequence_length": 16},
         {"env": {"backend": "workers", "workers": 1, "half_batches": True}},
     ),
+    "bfloat16": (
+        f"{TOYS}:Picture",
+        {"encoder": {"type": "impala_cnn", "channels": [2], "features_dim": 4}, "share_encoder": True},
+        {"total_steps": 480},
+        {"precision": "bfloat16"},
+    ),
     "stream": (
         f"{TOYS}:Identity",
         {},

@@ -166,3 +166,26 @@ class Chain(gym.Env):
         self.t += 1
         done = self.at == 11
         return self.at, float(done), done, self.t >= 24, {}
+
+
+class Picture(gym.Env):
+    """Shows where a bright square is; pays for saying whether it is on the left."""
+
+    observation_space = spaces.Box(0, 255, (40, 36, 1), np.uint8)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return self._draw(), {}
+
+    def step(self, action):
+        reward = float(action == (self.column < 18))
+        self.count += 1
+        return self._draw(), reward, self.count >= 8, False, {}
+
+    def _draw(self):
+        self.column = int(self.np_random.integers(32))
+        picture = np.zeros((40, 36, 1), np.uint8)
+        picture[8:16, self.column : self.column + 4] = 200
+        return picture

@@ -90,6 +90,7 @@ class AleVectorEnv:
         self._key = self._leaves[0].key
         # Action 1 is FIRE in every game that has it.
         self._serve = int(self._env.ale.get_action_set()[1].name == "FIRE")
+        self._actions = int(self._env.single_action_space.n)
         self._infos = InfoReader(config, num_envs, device, reports_episodes=training)
         self._started = False
 
@@ -112,6 +113,7 @@ class AleVectorEnv:
         if not self._started:
             raise RunError(f"{self.spec.id}: reset must be called before step")
         given = action_array(action, self.spec.action_space, self.spec.id)
+        self._check(given)
         resetting, serving = self._ended, self._serving
         given[serving] = self._serve
         answer = self._call(f"actions {given.tolist()}", lambda: self._env.step(given))
@@ -159,6 +161,17 @@ class AleVectorEnv:
     def close(self) -> None:
         """Nothing to do: the emulators go with the object."""
 
+    def _check(self, given: Array) -> None:
+        # ALE waits for ever where a thread of its own raises.
+        wrong = np.flatnonzero((given < 0) | (given >= self._actions))
+        if len(wrong):
+            raise RunError(
+                f"{self.spec.id}, environment {self._first_env + int(wrong[0])}: action {given[wrong[0]]} is none of "
+                f"0 to {self._actions - 1}"
+            )
+        if len(given) != self._count:
+            raise RunError(f"{self.spec.id}: {len(given)} actions for {self._count} environments")
+
     def _call(self, what: str, function: Callable[[], Any]) -> Any:
         try:
             return function()
@@ -181,8 +194,8 @@ class AleVectorEnv:
         self._length = np.where(resetting, 0, self._length + ~serving)
         for key, name in self._infos.names:
             if key in info:
-                for row in range(self._count):
-                    self._infos.put(name, row, info[key][row], key)
+                for index in range(self._count):
+                    self._infos.put(name, index, info[key][index], key)
         if self._training:
             for row in np.flatnonzero(done):
                 self._infos.put("episode_return", int(row), self._return[row], "episode_return")

@@ -28,7 +28,7 @@ def bfloat16_unit(device: torch.device) -> str | None:
     if device.type != "cpu":
         return None
     # Older PyTorch cannot tell, and then nothing is assumed.
-    has = getattr(torch.cpu, "get_capabilities", dict)()
+    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return next((unit for unit in BFLOAT16_UNITS if has.get(unit)), None)
 
 
