@@ -24,7 +24,8 @@ from proximo.envs import atari
 from proximo.envs.infos import InfoReader
 from proximo.envs.replay import describe
 from proximo.envs.single import find, registered
-from proximo.envs.spaces import Array, action_array, make_spec, observation_leaves, to_tensors
+from proximo.envs.spaces import Array, observation_leaves
+from proximo.envs.tensors import InfoTensors, action_array, make_spec, to_tensors
 from proximo.envs.vector import autoreset_mode
 from proximo.errors import RunError, UserError
 
@@ -91,7 +92,8 @@ class AleVectorEnv:
         # Action 1 is FIRE in every game that has it.
         self._serve = int(self._env.ale.get_action_set()[1].name == "FIRE")
         self._actions = int(self._env.single_action_space.n)
-        self._infos = InfoReader(config, num_envs, device, reports_episodes=training)
+        self._infos = InfoReader(config, num_envs, reports_episodes=training)
+        self._info_tensors = InfoTensors(self._infos.columns, num_envs, device)
         self._started = False
 
     def reset(self, seed: int) -> Obs:
@@ -147,7 +149,7 @@ class AleVectorEnv:
                 torch.from_numpy(rows).to(device), to_tensors({self._key: obs[self._key][rows]}, device)
             ),
             valid=torch.from_numpy(valid).to(device),
-            info=self._infos.take(),
+            info=self._info_tensors(self._infos.take()),
         )
 
     def configure(self, params: Mapping[str, Any]) -> None:
