@@ -124,7 +124,7 @@ def test_a_lost_life_ends_the_episode_in_training_only_and_the_game_goes_on():
 
 def test_copies_follow_from_the_seed_and_their_global_index():
     together, again, second = make(2), make(2), make(1, first_env=1)
-    for one, other, late in zip(play(together, 40), play(again, 40), play(second, 40), strict=True):
+    for one, other, late in zip(play(together, 15), play(again, 15), play(second, 15), strict=True):
         np.testing.assert_array_equal(one.obs["obs"], other.obs["obs"])
         assert late.obs["obs"].shape == (1, 4, 84, 84)
     starts = [make(2).reset(seed)["obs"] for seed in (5, 6)]
@@ -154,9 +154,13 @@ def test_what_it_cannot_do_is_named(config, words):
         make_env(config.model_copy(update={"backend": "ale"}), num_envs=1)
 
 
-def test_the_automatic_choice_and_drawing():
+def test_the_automatic_choice_and_drawing(monkeypatch):
+    monkeypatch.setattr("proximo.envs.make.cores", lambda: 1)
+    assert choose_backend(EnvConfig(id="ALE/Pong-v5"))[0] == "sync"
+    monkeypatch.setattr("proximo.envs.make.cores", lambda: 2)
     config = EnvConfig(id="ALE/Pong-v5")
     assert choose_backend(config)[0] == "ale"
+    assert choose_backend(EnvConfig(id="ALE/Pong-v5", num_envs=1))[0] == "sync"
     assert isinstance(make_env(config, num_envs=1), AleVectorEnv)
     assert isinstance(make_env(config, num_envs=1, render_mode="rgb_array"), SyncEnv)
 

@@ -20,7 +20,7 @@ BREAKOUT = "BreakoutNoFrameskip-v4"
 
 def test_shape_type_and_no_flag_needed():
     for env_id in ("ALE/Pong-v5", "PongNoFrameskip-v4"):
-        env = make_env(EnvConfig(id=env_id, num_envs=2))
+        env = make_env(EnvConfig(id=env_id, num_envs=2, backend="sync"))
         obs = env.reset(0)["obs"]
         assert obs.shape == (2, 4, 84, 84)
         assert obs.dtype == torch.uint8
@@ -132,7 +132,7 @@ def test_true_returns_reach_the_step_info():
 
 @pytest.mark.parametrize("env_id", ["ALE/Pong-v5", BREAKOUT])
 def test_restored_bitwise(env_id):
-    env, other = (make_env(EnvConfig(id=env_id, num_envs=2)) for _ in range(2))
+    env, other = (make_env(EnvConfig(id=env_id, num_envs=2, backend="sync")) for _ in range(2))
     env.reset(5)
     generator = torch.Generator().manual_seed(1)
     for _ in range(80):
