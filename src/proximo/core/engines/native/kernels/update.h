@@ -42,23 +42,26 @@ const double HALF_LOG_2PI = 0.91893853320467274178;
 
 template <class T> T log_(T x) { return (T)log((double)x); }
 
-// log-probabilities of all choices in place of the logits; forbidden ones and padding get probability 0
-template <class T> void log_softmax(T *x, int64_t count, int64_t width, const uint8_t *mask) {
+// log-probabilities of all choices in place of the logits; forbidden ones and padding get probability 0; the entropy
+template <class T> T log_softmax(T *x, int64_t count, int64_t width, const uint8_t *mask) {
     typedef typename Vec<T>::v V;
     enum { W = Vec<T>::LANES };
     for (int64_t a = 0; a < count; a++)
         if (mask && !mask[a]) x[a] = (T)-1e8;
-    for (int64_t a = count; a < width; a++) x[a] = (T)-2e8;
     T top = x[0];
     for (int64_t a = 1; a < count; a++) top = x[a] > top ? x[a] : top;
-    V total = {};
+    V total = {}, moment = {};
     for (int64_t a = 0; a < width; a += W) {
         V shifted = load(x + a) - top;
-        V e = exp_(shifted);
-        total += shifted < (T)-80 ? (V){} : e;
+        if (a + W > count) shifted = lanes<T>() < (T)(count - a) ? shifted : splat((T)-2e8);
+        V e = shifted < (T)-80 ? (V){} : exp_(shifted);
+        total += e;
+        moment += shifted < (T)-80 ? (V){} : e * shifted;
+        store(x + a, shifted);
     }
-    T shift = top + log_(sum<T>(total));
+    const T all = sum<T>(total), shift = log_(all);
     for (int64_t a = 0; a < width; a += W) store(x + a, load(x + a) - shift);
+    return shift - sum<T>(moment) / all;
 }
 
 template <class T>
@@ -68,14 +71,8 @@ void categorical(const Program &p, const Rows &data, const int64_t *rows, int64_
     const int64_t *action = (const int64_t *)data.action;
     for (int64_t b = 0; b < count; b++) {
         T *x = logits + b * width;
-        log_softmax(x, p.actions, width, data.mask ? data.mask + rows[b] * p.actions : 0);
+        w.entropy[b] = log_softmax(x, p.actions, width, data.mask ? data.mask + rows[b] * p.actions : 0);
         w.logp[b] = x[action[rows[b]]];
-        typename Vec<T>::v h = {};
-        for (int64_t a = 0; a < width; a += Vec<T>::LANES) {
-            typename Vec<T>::v l = load(x + a);
-            h -= l < (T)-80 ? (typename Vec<T>::v){} : exp_(l) * l;
-        }
-        w.entropy[b] = sum<T>(h);
     }
 }
 

@@ -27,10 +27,18 @@ template <class T> inline typename Vec<T>::v load(const T *p) {
 template <class T> inline void store(T *p, typename Vec<T>::v x) { memcpy(p, &x, sizeof x); }
 template <class T> inline typename Vec<T>::v splat(T x) { return x - (typename Vec<T>::v){}; }
 
-template <class T> inline T sum(typename Vec<T>::v x) {
-    T total = 0;
-    for (int i = 0; i < Vec<T>::LANES; i++) total += x[i];
-    return total;
+template <class T> inline typename Vec<T>::v lanes() { // 0, 1, 2, …
+    typename Vec<T>::v x;
+    for (int i = 0; i < Vec<T>::LANES; i++) x[i] = (T)i;
+    return x;
+}
+
+template <class T> inline T sum(typename Vec<T>::v x) { // by halves: a chain of additions would wait for each
+    T each[Vec<T>::LANES];
+    memcpy(each, &x, sizeof x);
+    for (int half = Vec<T>::LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) each[i] += each[i + half];
+    return each[0];
 }
 
 // e^x. x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor series to the precision of T.
@@ -78,20 +86,27 @@ inline Vec<double>::v exp_(Vec<double>::v x) {
     return p * scale;
 }
 
-// tanh x: an odd rational function near zero, 1 - 2 / (e^2x + 1) beyond (Cephes' split at 0.625).
+// tanh x in float: odd over even polynomial in x up to where it is 1 to the last bits, the fit that Eigen and XLA use.
 inline Vec<float>::v tanh_(Vec<float>::v x) {
     typedef Vec<float>::v V;
-    V a = x < 0.0f ? -x : x, s = x * x;
-    V p = splat(-5.70498872745e-3f);
-    p = p * s + 2.06390887954e-2f;
-    p = p * s - 5.37397155531e-2f;
-    p = p * s + 1.33314422036e-1f;
-    p = p * s - 3.33332819422e-1f;
-    V small = x + x * s * p;
-    V big = 1.0f - 2.0f / (exp_(a + a) + 1.0f);
-    big = x < 0.0f ? -big : big;
-    return a < 0.625f ? small : big;
+    const V limit = splat(7.90531110763549805f);
+    x = x < -limit ? -limit : x;
+    x = x > limit ? limit : x;
+    const V s = x * x;
+    V p = splat(-2.76076847742355e-16f);
+    p = p * s + 2.00018790482477e-13f;
+    p = p * s - 8.60467152213735e-11f;
+    p = p * s + 5.12229709037114e-08f;
+    p = p * s + 1.48572235717979e-05f;
+    p = p * s + 6.37261928875436e-04f;
+    p = p * s + 4.89352455891786e-03f;
+    V q = splat(1.19825839466702e-06f);
+    q = q * s + 1.18534705686654e-04f;
+    q = q * s + 2.26843463243900e-03f;
+    q = q * s + 4.89352518554385e-03f;
+    return x * p / q;
 }
+// In double: an odd rational function near zero, 1 - 2 / (e^2x + 1) beyond (Cephes' split at 0.625).
 inline Vec<double>::v tanh_(Vec<double>::v x) {
     typedef Vec<double>::v V;
     V a = x < 0.0 ? -x : x, s = x * x;
