@@ -123,7 +123,7 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
     only_others = exp.mix_ratio == 1.0 and bool(others)
     batching, optimizer = _batching(exp, policy.recurrent, length), _optimizer(exp, policy)
     engine, reason = choose_engine(
-        exp.engine, policy, losses, others if only_others else [collector, *others], batching
+        exp.engine, policy, losses, others if only_others else [collector, *others], batching, say
     )
     collector.stepping = engine.stepping(env)
     say(f"engine: {engine.name} ({reason}); PyTorch threads: {threads} ({work})")

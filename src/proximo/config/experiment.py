@@ -206,8 +206,8 @@ class Experiment(Node):
     """Every random number of the run follows from it."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where networks live; what is absent falls back to the CPU with one printed line."""
-    engine: Literal["auto", "eager", "native"] = "auto"
-    """What computes acting and learning: `eager` is PyTorch, `native` compiled kernels for dense networks on a CPU."""
+    engine: Literal["auto", "eager", "compiled", "native"] = "auto"
+    """What computes: `eager` PyTorch, `compiled` torch.compile (GPUs, long runs), `native` kernels for dense nets."""
     threads: Annotated[int, Field(ge=0)] = 0
     """PyTorch threads; 0: by the work of a minibatch, one for small networks and all cores for large ones."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -1,4 +1,4 @@
-"""Which engine computes: the first of native and eager that can do everything asked of it."""
+"""Which engine computes: the first of native, compiled and eager that can do everything asked of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from proximo.core.batching import Batching, Units
+from proximo.core.engines.compiled import CURE, Compiled, Say
 from proximo.core.engines.eager import Eager, Plan
 from proximo.core.engines.native import Native
 from proximo.core.engines.native.library import status
@@ -44,14 +45,33 @@ class Engine(Protocol):
 
 
 def choose_engine(
-    wanted: str, policy: Any, losses: Sequence[LossTerm], sources: Sequence[Source], batching: Batching
+    wanted: str,
+    policy: Any,
+    losses: Sequence[LossTerm],
+    sources: Sequence[Source],
+    batching: Batching,
+    say: Say = print,
 ) -> tuple[Engine, str]:
-    """The engine and why it was chosen; UserError where the one asked for cannot do what is configured."""
+    """The engine and why it was chosen; UserError where the one asked for cannot do what is configured.
+
+    `auto` takes the first of native, compiled and eager that can do everything, and compiled on a GPU only: on a CPU
+    it gains less than it costs (docs/design.md). `say` gets the line with the time that compiling took.
+    """
     if wanted == "eager":
         return Eager(), "as configured"
-    refused = Native.refuses(policy, losses, sources, batching)
-    if refused is None:
+    native = Native.refuses(policy, losses, sources, batching)
+    compiled = Compiled.refuses(policy, batching)
+    if wanted == "compiled":
+        if compiled is not None:
+            raise UserError(f"engine: compiled cannot do this: {compiled}; {CURE}")
+        return Compiled(say), "as configured"
+    if native is None:
         return Native(policy), f"kernels {status()}"
     if wanted == "native":
-        raise UserError(f"engine: native cannot do this: {refused}; use engine: auto or eager")
-    return Eager(), f"native does not do this: {refused}"
+        raise UserError(f"engine: native cannot do this: {native}; use engine: auto or eager")
+    because = f"native does not do this: {native}"
+    if next(policy.parameters()).device.type == "cpu":
+        return Eager(), because
+    if compiled is None:
+        return Compiled(say), because
+    return Eager(), f"{because}; nor does compiled: {compiled}"
