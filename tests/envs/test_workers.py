@@ -197,21 +197,24 @@ def test_what_cannot_be_made_is_told_as_in_this_process(make):
         make("env_toys:Broken", kwargs={"how": "reset"})
 
 
-def test_restarted_workers_begin_new_episodes(make, tmp_path, capfd):
+@pytest.mark.parametrize("half_batches", [False, True])
+def test_restarted_workers_begin_new_episodes(make, tmp_path, capfd, half_batches):
     options = {"how": "kill", "length": 9, "flag": str(tmp_path / "once")}
-    env = make("env_toys:Deadly", n=4, kwargs=options, on_crash="restart")
+    env = make("env_toys:Deadly", n=4, kwargs=options, on_crash="restart", half_batches=half_batches)
     before = env.reset(3)["obs"]
     generator, cut = torch.Generator().manual_seed(1), None
     for _ in range(25):
         step = env.step(random_action(env, generator))
         if not step.valid.all():
             assert cut is None
-            cut = step
-            last = before
+            cut, last = step, before
+            state = env.state_dict()
+            assert [len(actions) for actions in state["actions"]] == [0 if row else 2 for row in ~step.valid]
         before = step.obs["obs"]
     assert cut is not None
     lost = ~cut.valid
-    assert lost.tolist() in ([True, True, False, False], [False, False, True, True])
+    pattern = [True, False, True, False] if half_batches else [True, True, False, False]
+    assert lost.tolist() in (pattern, [not entry for entry in pattern])
     assert torch.equal(cut.truncated, lost)
     assert not cut.terminated.any()
     assert torch.equal(cut.final.index, lost.nonzero().flatten())
