@@ -1,5 +1,6 @@
 """Keyed random numbers: the same whatever the split, and as random as they should be."""
 
+import pytest
 import torch
 
 from proximo.core import rng
@@ -58,3 +59,13 @@ def test_the_extreme_hashes_stay_inside_the_open_interval(monkeypatch):
             value = draw(0, torch.arange(1), 0, 1, 1)
             assert torch.isfinite(value).all()
         assert 0.0 < float(rng.uniform(0, torch.arange(1), 0, 1, 1)) < 1.0
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+def test_both_ways_to_hash_agree(dim):
+    """On the CPU with NumPy, elsewhere with PyTorch: bit for bit, also for far steps and large keys."""
+    envs = torch.tensor([0, 1, 4095, 2**31])
+    for key in (0, 1, rng.stream_key(3, "action"), 2**63 - 1):
+        for first in (0, 10**12):
+            here, there = (find(key, envs, first, 5, dim) for find in (rng._bits_numpy, rng._bits_torch))
+            assert torch.equal(here, there)

@@ -8,7 +8,9 @@ splitmix64 (Steele, Lea & Flood 2014), applied once per coordinate; integers onl
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,12 +41,36 @@ def _mix(x: Tensor) -> Tensor:
 
 def bits(key: int, envs: Tensor, first_step: int, steps: int, dim: int) -> Tensor:
     """`[steps, N, dim]` int64 hashes for global environment indices `envs` `[N]` and steps from `first_step`."""
+    find = _bits_numpy if envs.device.type == "cpu" else _bits_torch
+    return find(key, envs, first_step, steps, dim)
+
+
+def _bits_torch(key: int, envs: Tensor, first_step: int, steps: int, dim: int) -> Tensor:
     device = envs.device
     step = torch.arange(first_step, first_step + steps, device=device, dtype=torch.int64)
     lane = torch.arange(dim, device=device, dtype=torch.int64)
     x = _mix(torch.full((), _signed(key), device=device, dtype=torch.int64) + (envs + 1) * _STEP)
     x = _mix(x[None, :] + (step[:, None] + 1) * _STEP)
     return _mix(x[:, :, None] + (lane + 1) * _STEP)
+
+
+def _bits_numpy(key: int, envs: Tensor, first_step: int, steps: int, dim: int) -> Tensor:
+    # The same on unsigned integers, which shift and wrap around as they should: a fifth of the operations.
+    gamma = np.uint64(_GAMMA)
+    step = np.arange(first_step + 1, first_step + steps + 1, dtype=np.uint64) * gamma
+    lane = np.arange(1, dim + 1, dtype=np.uint64) * gamma
+    x = _mix_numpy((envs.numpy().astype(np.uint64) + np.uint64(1)) * gamma + np.uint64(key))
+    x = _mix_numpy(x[None, :] + step[:, None])
+    return torch.from_numpy(_mix_numpy(x[:, :, None] + lane).view(np.int64))
+
+
+def _mix_numpy(x: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    x ^= x >> np.uint64(30)
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(27)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return x
 
 
 def uniform(key: int, envs: Tensor, first_step: int, steps: int, dim: int) -> Tensor:

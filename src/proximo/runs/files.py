@@ -83,6 +83,11 @@ class Appender:
             while data:
                 data = data[os.write(self._descriptor, data) :]
 
+    def close(self) -> None:
+        """Give the file back; a later `append` opens it again."""
+        self._close()
+        self._descriptor = -1
+
     def _open(self) -> None:
         self._close()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC

@@ -48,6 +48,10 @@ class Progress:
         # Numbers need no quotes.
         self._file.append(",".join(cells) + "\n")
 
+    def close(self) -> None:
+        """Give the file back; every row is on disk already."""
+        self._file.close()
+
     def _rewrite(self, rows: Iterable[Mapping[str, str]]) -> None:
         lines = [_line(self.columns)]
         lines += [_line(row.get(name, "") for name in self.columns) for row in rows]
@@ -102,6 +106,10 @@ class Events:
             self._checked = True
         record = {"time": round(time.time(), 3), "step": step, "kind": kind, **jsonable(fields)}
         self._file.append(json.dumps(record) + "\n")
+
+    def close(self) -> None:
+        """Give the file back; every record is on disk already."""
+        self._file.close()
 
 
 def _drop_torn_line(path: Path) -> None:

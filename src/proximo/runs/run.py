@@ -184,7 +184,8 @@ class Run:
         checkpoint.recover(self.path)
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Give the lock and the open files back."""
+        self.events.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

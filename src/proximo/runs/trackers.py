@@ -75,7 +75,9 @@ class CsvTracker:
         """Nothing: it lies in the run's folder."""
 
     def close(self, status: str) -> None:
-        """Nothing: every row is on disk already."""
+        """Give the file back; every row is on disk already."""
+        if self._progress is not None:
+            self._progress.close()
 
 
 class JsonlTracker:

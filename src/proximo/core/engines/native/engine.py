@@ -53,7 +53,8 @@ class Native:
         self.model.bind()
         self.recursions: Recursions = NativeRecursions()
         self.optimizer: Optimizer | None = None
-        self._steps: list[Tensor] = []
+        self.count = torch.zeros(())
+        """Steps that Adam has made, float32 as `torch.optim` counts them."""
         self._moments: list[tuple[Tensor, int]] = []
 
     @staticmethod
@@ -181,7 +182,7 @@ class Native:
             minibatch=minibatch,
             epochs=plan.epochs,
             normalize_advantage=int(policy.normalize),
-            adam_step=int(self._steps[0]),
+            adam_step=int(self.count),
         )
 
     def _bind(self, optimizer: Optimizer) -> None:
@@ -195,20 +196,21 @@ class Native:
         ):
             return
         pairs = zip(self.model.views(self.model.first), self.model.views(self.model.second), strict=True)
-        self._steps, self._moments = [], []
+        self._moments = []
+        counts = [entry["step"] for entry in state.values() if "step" in entry]
+        # All parameters make the same steps: one count serves them all.
+        self.count = count = counts[0].clone() if counts else torch.zeros(())
         for (parameter, first), (_, second) in pairs:
             entry = state[parameter]
             for name, view in (("exp_avg", first), ("exp_avg_sq", second)):
                 view.copy_(entry[name]) if name in entry else view.zero_()
                 entry[name] = view
-            entry.setdefault("step", torch.zeros((), dtype=torch.float32))
-            self._steps.append(entry["step"])
+            entry["step"] = count
             self._moments.append((parameter, first.data_ptr()))
         self.optimizer = optimizer
 
     def _finish(self, optimizer: Optimizer, metrics: CallMetrics) -> None:
-        for step in self._steps:
-            step.fill_(metrics.adam_step)
+        self.count.fill_(metrics.adam_step)
         if optimizer.schedule == "adaptive":
             optimizer.set_rate(metrics.learning_rate)
 
