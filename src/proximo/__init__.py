@@ -10,6 +10,8 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from proximo.envs.registration import register_with_gymnasium
+
 if TYPE_CHECKING:
     from proximo.agent import Agent, load
     from proximo.config.experiment import Experiment
@@ -57,6 +59,10 @@ __all__ = [
     "resume",
     "train",
 ]
+
+
+# `gymnasium.make("proximo/Therapy-v0")` works after `import proximo`.
+register_with_gymnasium()
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ from proximo.cli.doctor import missing
 from proximo.errors import UserError
 
 FAMILIES = {
+    "proximo": ("proximo.envs", None),
     "classic_control": ("gymnasium.envs.classic_control", None),
     "toy_text": ("gymnasium.envs.toy_text", None),
     "box2d": ("gymnasium.envs.box2d", "box2d"),

@@ -28,6 +28,7 @@ from proximo.config.policy import (
     PolicyConfig,
     ResnetMlpEncoder,
     SquashedGaussianHead,
+    TherapyEncoder,
 )
 from proximo.config.ppo import PpoConfig
 from proximo.config.running import (
@@ -82,6 +83,7 @@ __all__ = [
     "StopConfig",
     "StreamConfig",
     "TensorboardTracker",
+    "TherapyEncoder",
     "TrackerConfig",
     "TrackioTracker",
     "VideoConfig",

@@ -57,6 +57,18 @@ class ImpalaCnnEncoder(Node):
     """Channels of each residual section."""
 
 
+class TherapyEncoder(Node):
+    """For `proximo/Therapy-v0`: embeddings of the client's octant and of the history, and two dense layers."""
+
+    type: Literal["therapy"] = "therapy"
+    hidden_size: Count = 256
+    """Width of both layers."""
+    client_features: Count = 16
+    """Width of the embedding of the client's octant."""
+    history_features: Count = 8
+    """Width of the embedding of each entry of the history."""
+
+
 EncoderConfig = Annotated[
     Annotated[AutoEncoder, Tag("auto")]
     | Annotated[FlatEncoder, Tag("flat")]
@@ -64,6 +76,7 @@ EncoderConfig = Annotated[
     | Annotated[ResnetMlpEncoder, Tag("resnet_mlp")]
     | Annotated[NatureCnnEncoder, Tag("nature_cnn")]
     | Annotated[ImpalaCnnEncoder, Tag("impala_cnn")]
+    | Annotated[TherapyEncoder, Tag("therapy")]
     | Annotated[Custom, Tag("custom")],
     Discriminator(tag_of),
 ]

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from numpy import cos, pi, sin, square
 
 from proximo.core.engines.native.classic import STATE
+from proximo.envs.hashing import coordinate, mix, uniforms
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -46,21 +47,10 @@ CODES: dict[str, Callable[[Any], float]] = {
 """Parameters that are words, as numbers."""
 
 
-_STEP, _M1, _M2 = (np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-
-
-def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    x = (x ^ (x >> np.uint64(30))) * _M1
-    x = (x ^ (x >> np.uint64(27))) * _M2
-    return x ^ (x >> np.uint64(31))
-
-
 def draws(key: int, envs: npt.NDArray[np.int64], episodes: npt.NDArray[np.int64]) -> Floats:
     """`[K, STATE]` uniforms in [0, 1) of 53 bits, hashed as `core.rng.bits` does with the episode as the step."""
-    x = _mix(np.uint64(key) + (envs + 1).astype(np.uint64) * _STEP)
-    x = _mix(x + (episodes + 1).astype(np.uint64) * _STEP)
-    lanes = np.arange(1, STATE + 1, dtype=np.uint64) * _STEP
-    return (_mix(x[:, None] + lanes) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    words = mix(np.uint64(key) + coordinate(envs))
+    return uniforms(mix(words + coordinate(episodes)), STATE)
 
 
 def _cartpole(s: Columns, choice: Any, p: Columns) -> Moved:

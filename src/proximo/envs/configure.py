@@ -20,6 +20,10 @@ def check_params(env: GymEnv, params: Mapping[str, Any], env_id: str) -> None:
             inspect.signature(method).bind(**params)
         except TypeError as error:
             raise UserError(f"{env_id}: configure{inspect.signature(method)}: {error}") from error
+        # An environment may look at the values too, before the next reset applies them.
+        check = getattr(target, "check_configure", None)
+        if callable(check):
+            check(params)
         return
     for name in params:
         if name.startswith("_") or not hasattr(target, name):

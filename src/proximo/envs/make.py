@@ -16,7 +16,9 @@ from proximo.envs.classic import BatchClassic, refuses
 from proximo.envs.envpool import EnvPool
 from proximo.envs.gym import SyncEnv
 from proximo.envs.processors import cores
+from proximo.envs.registration import THERAPY
 from proximo.envs.single import make_single, make_vector, only_vector
+from proximo.envs.therapy import batch as therapy
 from proximo.envs.vector import GymVectorEnv
 from proximo.envs.winners import cached_winner
 from proximo.envs.workers import WorkersEnv
@@ -83,9 +85,10 @@ def make_ale(request: Request) -> VecEnv:
 
 
 def make_batch(request: Request) -> VecEnv:
-    """Proximo's own batch implementation of the classic-control tasks."""
+    """Proximo's own batch implementation of the classic-control tasks or of the therapy client."""
+    made = therapy.BatchTherapy if request.config.id == THERAPY else BatchClassic
     mode = request.render_mode
-    return BatchClassic(request.config, request.num_envs, request.device, request.first_env, render_mode=mode)
+    return made(request.config, request.num_envs, request.device, request.first_env, render_mode=mode)
 
 
 def make_workers(request: Request) -> VecEnv:
@@ -137,6 +140,8 @@ def choose_backend(config: EnvConfig) -> tuple[str, str]:
         return measured, "the fastest on this machine, as `proximo bench env` measured"
     if only_vector(config.id):
         return "vector", "the environment exists only in vectorised form"
+    if config.id == THERAPY and therapy.refuses(config) is None:
+        return "batch", "Proximo simulates all clients at once"
     if refuses(config) is None:
         return "batch", "Proximo steps all copies of the classic-control tasks at once"
     if threads.is_mujoco(config):

@@ -19,6 +19,7 @@ from proximo.config.experiment import (
     NatureCnnEncoder,
     PolicyConfig,
     ResnetMlpEncoder,
+    TherapyEncoder,
 )
 from proximo.config.registry import build, nearest, resolve
 from proximo.core.types import PLAIN_KEY, Obs
@@ -28,12 +29,15 @@ from proximo.policies.encoders import BaseFeaturesExtractor, probe
 from proximo.policies.foreign import base_class_aliases
 from proximo.policies.layers import ORTHOGONAL_GAIN, orthogonal, slot
 from proximo.policies.precision import convolves
+from proximo.policies.therapy import TherapyNet
 from proximo.policies.views import Purpose, View, is_image
 
 Spaces = Mapping[str, spaces.Space[Any]]
 _CONVOLUTIONAL = (NatureCnnEncoder, ImpalaCnnEncoder)
 IMAGE_ROWS = 256
 """Images are encoded in slices of this many rows where no gradient is needed, to bound memory and stay in the cache."""
+_WHOLE = (Custom, TherapyEncoder)
+"""Encoders that read all keys of a Dict space at once."""
 
 
 def _single(
@@ -61,6 +65,8 @@ def _extractor(
         made: BaseFeaturesExtractor = build(kind, config.kwargs, space, where=where)
         probe(made, config.type)
         return made
+    if isinstance(config, TherapyEncoder):
+        return TherapyNet(space, config.hidden_size, config.client_features, config.history_features)
     assert isinstance(space, spaces.Box)
     match config:
         case MlpEncoder():
@@ -88,7 +94,7 @@ def _choices(obs_spaces: Spaces, config: PolicyConfig) -> dict[str, EncoderConfi
     for key in sorted(obs_spaces):
         if key in config.encoders:
             chosen[key] = config.encoders[key]
-        elif plain or isinstance(config.encoder, Custom):
+        elif plain or isinstance(config.encoder, _WHOLE):
             chosen[key] = config.encoder
         else:
             fits = isinstance(config.encoder, _CONVOLUTIONAL) == is_image(obs_spaces[key])
@@ -106,8 +112,8 @@ class ObservationEncoder(nn.Module):
 
     A plain space is read by `policy.encoder`. Of a Dict space, each key is read by its entry in
     `policy.encoders`; the keys without one by an instance of `policy.encoder` each (networks for images read
-    the images, the others the rest; what is left over is chosen automatically). An encoder of your own under
-    `policy.encoder` receives all keys without an entry, as a dictionary.
+    the images, the others the rest; what is left over is chosen automatically). An encoder of your own (or the
+    therapy client's) under `policy.encoder` receives all keys without an entry, as a dictionary.
     """
 
     features_dim: int
@@ -121,7 +127,7 @@ class ObservationEncoder(nn.Module):
             )
         chosen = _choices(obs_spaces, config)
         together: list[str] = []
-        if isinstance(config.encoder, Custom) and list(obs_spaces) != [PLAIN_KEY]:
+        if isinstance(config.encoder, _WHOLE) and list(obs_spaces) != [PLAIN_KEY]:
             together = [key for key in chosen if key not in config.encoders]
         self.views = nn.ModuleDict()
         self.extractors = nn.ModuleDict()
@@ -142,7 +148,8 @@ class ObservationEncoder(nn.Module):
         if together:
             views = {key: View(key, obs_spaces[key], "custom", normalized.get(key)) for key in together}
             space = spaces.Dict({key: view.space for key, view in views.items()})
-            self._add("together", views, _extractor(config.encoder, space, "policy.encoder"), True, True)
+            whole = _extractor(config.encoder, space, "policy.encoder")
+            self._add("together", views, whole, True, isinstance(config.encoder, Custom))
         self.features_dim = sum(part.features_dim for part, _, _ in self.groups)
         self.has_images = any(view.kind == "image" for view in self.view_of.values())
         self.direct = self._direct_key()

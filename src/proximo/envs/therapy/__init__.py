@@ -1,0 +1,1 @@
+"""A simulated therapy client on the interpersonal circle: `proximo/Therapy-v0`."""
