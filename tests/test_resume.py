@@ -116,6 +116,12 @@ CASES = {
         {"total_steps": 480},
         {"precision": "bfloat16"},
     ),
+    "therapy": (
+        "proximo/Therapy-v0",
+        {"encoder": {"type": "therapy", "hidden_size": 8}, "memory": {"type": "gru", "size": 8}},
+        {"sequence_length": 16, "total_steps": 480},
+        {"env": {"kwargs": {"max_sessions": 12, "threshold": 0.5}, "info": ["rs"]}},
+    ),
     "stream": (
         f"{TOYS}:Identity",
         {},

@@ -27,6 +27,20 @@ def octants(clients):
     return memory // 8, memory % 8
 
 
+def test_the_specified_constants():
+    assert UTILITY_LOW.tolist() == [
+        [float(x) for x in row.split()] for row in slow_client.U_MIN.split("\n")[1:-1]
+    ]
+    assert dict(enumerate(COMPLEMENT.tolist())) == slow_client.COMPLEMENT
+    p = Parameters()
+    assert p.patterns == ("cold_stuck", "dominant_stuck", "submissive_stuck", "mixed_random", "cold_warm")
+    assert (p.mechanism, p.threshold, p.max_sessions, p.entropy) == ("frequency_amplifier", 0.9, 100, 0.5)
+    assert (p.history_weight, p.bond_alpha, p.bond_offset, p.bond_power, p.laplace) == (1, 5, 0.7, 1, 0.1)
+    assert (p.enable_perception, p.baseline_accuracy, p.perception_window) == (True, 0.5, 15)
+    assert (p.utility_width, p.dropout_session, p.memory_size, p.history_pairs) == (20, 10, 50, 25)
+    assert (p.success_reward, p.session_bonus, p.dropout_reward) == (100, 2, -150)
+
+
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_feelings_and_choices_are_the_slow_clients(mechanism):
     options = {"history_weight": 2.5, "bond_power": 1.7, "laplace": 0.3, "entropy": 4.0, "bond_alpha": 3.0}
