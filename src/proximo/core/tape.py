@@ -5,13 +5,14 @@ Shapes: `T` steps, `N` environments, `K` ended episodes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from proximo.core.types import Act, Obs, State, Step
+from proximo.core.types import Act, Final, Obs, State, Step
 
 
 class Tape:
@@ -52,15 +53,15 @@ class Tape:
                 buffer[t].copy_(entry)
             else:
                 array[t] = entry.numpy()
-        self.sparse(t, step)
+        self.sparse(t, step.final, step.info)
 
-    def sparse(self, t: int, step: Step) -> None:
+    def sparse(self, t: int, final: Final, info: Mapping[str, Tensor]) -> None:
         """Record the ended episodes and the named numbers of step `t`."""
-        if step.final.index.shape[0]:
-            index = step.final.index.to(self.device)
-            obs = {key: entry.to(self.device) for key, entry in step.final.obs.items()}
+        if final.index.shape[0]:
+            index = final.index.to(self.device)
+            obs = {key: entry.to(self.device) for key, entry in final.obs.items()}
             self.finals.append((torch.full_like(index, t), index, obs))
-        for name, entry in step.info.items():
+        for name, entry in info.items():
             self.infos.setdefault(name, []).append(entry)
 
     def ended(self, like: Obs) -> tuple[Tensor, Tensor, Obs]:

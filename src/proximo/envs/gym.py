@@ -66,25 +66,35 @@ class SyncEnv:
         check_count(action, self.spec)
         given = action_array(action, self.spec.action_space, self.spec.id)
         count, device = self.spec.num_envs, self._device
-        obs = buffers(self._copies.leaves, count)
-        rows = Rows(obs, np.empty(count, np.float32), np.empty(count, np.bool_), np.empty(count, np.bool_))
-        ended = self._copies.step(given, rows)
+        obs, reward = buffers(self._copies.leaves, count), np.empty(count, np.float32)
+        terminated, truncated = np.empty(count, np.bool_), np.empty(count, np.bool_)
+        final, info = self.step_into(given, obs, reward, terminated, truncated)
+        return Step(
+            obs=to_tensors(obs, device),
+            reward=to_tensor(reward, device),
+            terminated=to_tensor(terminated, device),
+            truncated=to_tensor(truncated, device),
+            final=final,
+            valid=self._valid,
+            info=info,
+        )
+
+    def step_into(
+        self, given: Array, obs: dict[str, Array], reward: Array, terminated: Array, truncated: Array
+    ) -> tuple[Final, dict[str, Tensor]]:
+        """Step with `[N, ...]` actions of the space's type; the answers go into the caller's memory, all rows valid.
+
+        `obs` must stay as it is until the next step; `given` now belongs to the environments.
+        """
+        ended = self._copies.step(given, Rows(obs, reward, terminated, truncated))
         final = self._no_final
         if ended:
             last = {key: array[ended] for key, array in obs.items()}
             self._copies.go_on(ended, obs)
-            who = torch.tensor(ended, dtype=torch.int64, device=device)
-            final = Final(who, to_tensors(last, device))
+            who = torch.tensor(ended, dtype=torch.int64, device=self._device)
+            final = Final(who, to_tensors(last, self._device))
         self._last = obs
-        return Step(
-            obs=to_tensors(obs, device),
-            reward=to_tensor(rows.reward, device),
-            terminated=to_tensor(rows.terminated, device),
-            truncated=to_tensor(rows.truncated, device),
-            final=final,
-            valid=self._valid,
-            info=self._infos(self._copies.infos.take()),
-        )
+        return final, self._infos(self._copies.infos.take())
 
     def configure(self, params: Mapping[str, Any]) -> None:
         """Set parameters of the environments from each one's next reset on; `UserError` for unknown names."""

@@ -5,6 +5,7 @@ import torch
 
 from proximo.build import build
 from proximo.config.experiment import Experiment
+from proximo.core.engines.native.in_place import IN_PLACE_STEPPING
 from proximo.core.engines.native.library import INSTALL, library
 from proximo.core.engines.native.stepping import NATIVE_STEPPING, FusedStepping
 from proximo.core.stepping import TORCH_STEPPING
@@ -70,3 +71,24 @@ def test_fused_is_step_by_step(env, normalize):
 def test_native_steps_of_a_gymnasium_environment():
     reference = rollouts("CartPole-v1", "sync", lambda _: TORCH_STEPPING)
     assert_same(reference, rollouts("CartPole-v1", "sync", lambda _: NATIVE_STEPPING))
+
+
+@pytest.mark.parametrize(
+    ("env", "backend"),
+    [("CartPole-v1", "sync"), ("Pendulum-v1", "sync"), ("Hopper-v5", "sync"), ("Hopper-v5", "threads")],
+)
+def test_steps_into_the_rollout_itself(env, backend):
+    if env == "Hopper-v5":
+        pytest.importorskip("mujoco", reason="needs the extra mujoco")
+    assert_same(
+        rollouts(env, backend, lambda _: TORCH_STEPPING), rollouts(env, backend, lambda _: IN_PLACE_STEPPING)
+    )
+
+
+def test_the_way_is_chosen_by_what_an_environment_can():
+    sync, batch = (
+        build(Experiment(env={"id": "CartPole-v1", "backend": backend}), torch.device("cpu"), Timer(), print)
+        for backend in ("sync", "batch")
+    )
+    assert sync.collector.stepping is IN_PLACE_STEPPING
+    assert isinstance(batch.collector.stepping, FusedStepping)

@@ -29,7 +29,7 @@ from proximo.core.engines.native.library import (
 from proximo.core.engines.native.model import Model
 from proximo.core.engines.native.policy import NativePolicy, mask_bytes
 from proximo.core.engines.native.recursions import NativeRecursions
-from proximo.core.engines.native.stepping import stepping_for
+from proximo.core.engines.native.ways import stepping_for
 from proximo.core.losses import EntropyLoss, PolicyLoss, ValueLoss
 from proximo.core.optim import ADAPTIVE_RANGE, Optimizer
 from proximo.core.returns import Recursions

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from proximo.core.engines.native.library import CallActing, library
 from proximo.core.engines.native.policy import NativePolicy
-from proximo.core.halves import HALVES_STEPPING
-from proximo.core.stepping import TORCH_STEPPING, Stepping
+from proximo.core.stepping import TORCH_STEPPING
 from proximo.errors import RunError
 
 if TYPE_CHECKING:
@@ -30,13 +29,13 @@ class NativeStepping:
     def run(self, collector: Collector, policy: Any, noise: Tensor) -> None:
         """Act, step, record; the same numbers as the reference."""
         buffers = collector.tape.buffers
-        if not (_is_direct(policy) and buffers):
+        if not (is_direct(policy) and buffers):
             TORCH_STEPPING.run(collector, policy, noise)
             return
         policy.model.ensure_bound()
         obs, action = buffers[f"obs/{policy.direct}"], buffers["action"]
         bounded = policy.bounded(action.shape[1])
-        call, advance = _prepare(policy, obs, action, buffers["logp"], noise, bounded)
+        call, advance = prepare(policy, obs, action, buffers["logp"], noise, bounded)
         step_act, program = library().proximo_act, byref(policy.model.program)
         theta, memory = policy.model.theta.data_ptr(), policy.model.forward_memory.data_ptr()
         given, env, clock = byref(call), collector.env, time.perf_counter
@@ -54,18 +53,18 @@ class NativeStepping:
             stepped = clock()
             reward[t], valid[t] = step.reward.numpy(), step.valid.numpy()
             terminated[t], truncated[t] = step.terminated.numpy(), step.truncated.numpy()
-            sparse(t, step)
+            sparse(t, step.final, step.info)
             collector.obs = step.obs
             for name, stride in advance:
                 setattr(call, name, getattr(call, name) + stride)
             stepping += stepped - acted
             acting += acted - begun + clock() - stepped
-        _mark_starts(collector)
+        mark_starts(collector)
         collector.timer.add("env", stepping)
         collector.timer.add("act", acting)
 
 
-def _prepare(
+def prepare(
     policy: Any, obs: Tensor, action: Tensor, logp: Tensor, noise: Tensor, bounded: Tensor | None
 ) -> tuple[CallActing, list[tuple[str, int]]]:
     mean, std, clip = policy.normalizer.moments_of(policy.direct)
@@ -83,7 +82,7 @@ def _prepare(
     return call, strides
 
 
-def _mark_starts(collector: Collector) -> None:
+def mark_starts(collector: Collector) -> None:
     """`start` of every step follows from the end or the reset before it."""
     buffers = collector.tape.buffers
     after = buffers["terminated"] | buffers["truncated"] | ~buffers["valid"]
@@ -101,7 +100,7 @@ class FusedStepping:
     def run(self, collector: Collector, policy: Any, noise: Tensor) -> None:
         """The same numbers as step by step; the whole time counts as acting."""
         buffers = collector.tape.buffers
-        if not (_is_direct(policy) and buffers):
+        if not (is_direct(policy) and buffers):
             NATIVE_STEPPING.run(collector, policy, noise)
             return
         begun = time.perf_counter()
@@ -109,7 +108,7 @@ class FusedStepping:
         obs, action = buffers[f"obs/{policy.direct}"], buffers["action"]
         steps, envs = action.shape[:2]
         bounded = policy.bounded(envs)
-        call, _ = _prepare(policy, obs, action, buffers["logp"], noise, bounded)
+        call, _ = prepare(policy, obs, action, buffers["logp"], noise, bounded)
         obs[0] = collector.obs[policy.direct]
         last = torch.empty_like(obs[0])
         finals = torch.empty(steps * envs, obs.shape[2])
@@ -135,21 +134,13 @@ class FusedStepping:
                 (final_t[:ended].clone(), final_n[:ended].clone(), {policy.direct: finals[:ended].clone()})
             )
         collector.obs = {policy.direct: last}
-        _mark_starts(collector)
+        mark_starts(collector)
         collector.timer.add("act", time.perf_counter() - begun)
 
 
-def _is_direct(policy: Any) -> bool:
+def is_direct(policy: Any) -> bool:
     """Whether the kernels act on the raw observation as the environment gives it."""
     return isinstance(policy, NativePolicy) and policy.direct is not None and policy.mask_key is None
-
-
-def stepping_for(env: Any) -> Stepping:
-    """The fastest way through a rollout of `env`."""
-    if getattr(env, "halves", None) is not None:
-        return HALVES_STEPPING
-    # These tasks never put anything into `info`, so nothing of it is missed.
-    return NATIVE_STEPPING if getattr(env, "native", None) is None else FusedStepping(env)
 
 
 NATIVE_STEPPING = NativeStepping()
