@@ -68,7 +68,7 @@ class SyncEnv:
         count, device = self.spec.num_envs, self._device
         obs, reward = buffers(self._copies.leaves, count), np.empty(count, np.float32)
         terminated, truncated = np.empty(count, np.bool_), np.empty(count, np.bool_)
-        final, info = self.step_into(given, obs, reward, terminated, truncated)
+        final, info = self.step_into(given, obs, reward, terminated, truncated, np.empty(count, np.bool_))
         return Step(
             obs=to_tensors(obs, device),
             reward=to_tensor(reward, device),
@@ -80,12 +80,19 @@ class SyncEnv:
         )
 
     def step_into(
-        self, given: Array, obs: dict[str, Array], reward: Array, terminated: Array, truncated: Array
+        self,
+        given: Array,
+        obs: dict[str, Array],
+        reward: Array,
+        terminated: Array,
+        truncated: Array,
+        valid: Array,
     ) -> tuple[Final, dict[str, Tensor]]:
-        """Step with `[N, ...]` actions of the space's type; the answers go into the caller's memory, all rows valid.
+        """Step with `[N, ...]` actions of the space's type; the answers go into the caller's memory.
 
         `obs` must stay as it is until the next step; `given` now belongs to the environments.
         """
+        valid[:] = True
         ended = self._copies.step(given, Rows(obs, reward, terminated, truncated))
         final = self._no_final
         if ended:

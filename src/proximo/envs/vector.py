@@ -22,6 +22,8 @@ from proximo.envs.infos import InfoReader
 from proximo.envs.replay import Episodes, describe
 from proximo.envs.spaces import (
     Array,
+    all_finite,
+    buffers,
     check_action_space,
     find_mask,
     first_non_finite,
@@ -29,7 +31,7 @@ from proximo.envs.spaces import (
     mask_size,
     observation_leaves,
 )
-from proximo.envs.tensors import InfoTensors, action_array, make_spec, to_tensors
+from proximo.envs.tensors import InfoTensors, action_array, make_spec, to_tensor, to_tensors
 from proximo.errors import ProximoError, RunError, UserError
 
 GymVector = VectorEnv[Any, Any, Any]
@@ -71,11 +73,12 @@ class GymVectorEnv:
             if config.mask_key in info:
                 mask_key = config.mask_key
                 self._info_mask = mask_leaf(mask_key, info[mask_key][0], space, config.id)
-        leaves = (*self._raw_leaves, self._info_mask) if self._info_mask else self._raw_leaves
-        self.spec = make_spec(config.id, leaves, space, self._count, device, mask_key)
+        self._leaves = (*self._raw_leaves, self._info_mask) if self._info_mask else self._raw_leaves
+        self.spec = make_spec(config.id, self._leaves, space, self._count, device, mask_key)
         self._infos = InfoReader(config, self._count)
         self._info_tensors = InfoTensors(self._infos.columns, self._count, device)
         self._nobody = np.zeros(0, np.int64)
+        self._no_final = self._to_final(self._nobody, buffers(self._leaves, 0))
         self._was_done = np.zeros(self._count, np.bool_)
         self._started = False
 
@@ -84,49 +87,60 @@ class GymVectorEnv:
         raw, info = self._reset_all(seed)
         self._was_done = np.zeros(self._count, np.bool_)
         self._started = True
-        obs = self._read(raw, info)
+        obs = buffers(self._leaves, self._count)
+        self._read(raw, info, obs)
         self._check_finite(obs, "at reset")
         return to_tensors(obs, self._device)
 
     def step(self, action: Tensor) -> Step:
         """Step every copy with `[N, *action_space.shape]`."""
-        if not self._started:
-            raise RunError(f"{self.spec.id}: reset must be called before step")
         given = action_array(action, self.spec.action_space, self.spec.id)
-        try:
-            raw, reward, terminated, truncated, info = self._env.step(given)
-        except Exception as error:
-            raise RunError(f"{self.spec.id}, actions {given.tolist()}, raised {describe(error)}") from error
-        rewards = np.array(reward, np.float32)
-        ends, stops = np.array(terminated, np.bool_), np.array(truncated, np.bool_)
-        done = ends | stops
-        valid = ~self._was_done if self._mode is AutoresetMode.NEXT_STEP else np.ones_like(done)
-        if not np.isfinite(rewards).all():
-            index = int(np.flatnonzero(~np.isfinite(rewards))[0])
-            raise RunError(
-                f"{self.spec.id}, environment {index}, action {given[index].tolist()}, gave the reward "
-                f"{rewards[index]}; rewards must be finite"
-            )
-        obs = self._read(raw, info, np.flatnonzero(done) if self._mode is AutoresetMode.DISABLED else None)
-        self._check_finite(obs, f"after the actions {given.tolist()}")
-        rows = np.flatnonzero(done)
-        self._numbers(info, rows)
-        final, obs = self._final(rows, obs, info)
-        if self._mode is AutoresetMode.NEXT_STEP and self.spec.mask_key is not None and len(rows):
-            # The next action of these copies is thrown away; a mask that allows none must not stop the run.
-            obs = {**obs, self.spec.mask_key: obs[self.spec.mask_key].copy()}
-            obs[self.spec.mask_key][rows] = 1
-        self._was_done = done
+        obs, reward = buffers(self._leaves, self._count), np.empty(self._count, np.float32)
+        terminated, truncated, valid = (np.empty(self._count, np.bool_) for _ in range(3))
+        final, info = self.step_into(given, obs, reward, terminated, truncated, valid)
         device = self._device
         return Step(
             obs=to_tensors(obs, device),
-            reward=torch.from_numpy(rewards).to(device),
-            terminated=torch.from_numpy(ends).to(device),
-            truncated=torch.from_numpy(stops).to(device),
+            reward=to_tensor(reward, device),
+            terminated=to_tensor(terminated, device),
+            truncated=to_tensor(truncated, device),
             final=final,
-            valid=torch.from_numpy(valid).to(device),
-            info=self._info_tensors(self._infos.take()),
+            valid=to_tensor(valid, device),
+            info=info,
         )
+
+    def step_into(
+        self,
+        given: Array,
+        obs: dict[str, Array],
+        reward: Array,
+        terminated: Array,
+        truncated: Array,
+        valid: Array,
+    ) -> tuple[Final, dict[str, Tensor]]:
+        """Step with `[N, ...]` actions of the space's type; the answers go into the caller's memory."""
+        if not self._started:
+            raise RunError(f"{self.spec.id}: reset must be called before step")
+        try:
+            raw, rewards, ends, stops, info = self._env.step(given)
+        except Exception as error:
+            raise RunError(f"{self.spec.id}, actions {given.tolist()}, raised {describe(error)}") from error
+        reward[:], terminated[:], truncated[:] = rewards, ends, stops
+        done = terminated | truncated
+        if self._mode is AutoresetMode.NEXT_STEP:
+            np.logical_not(self._was_done, out=valid)
+        else:
+            valid[:] = True
+        self._check_reward(reward, given)
+        # The cheapest way to ask whether any is True.
+        rows = np.flatnonzero(done) if 1 in done.tobytes() else self._nobody
+        self._read(raw, info, obs, rows if self._mode is AutoresetMode.DISABLED else None)
+        self._check_finite(obs, given)
+        if info and self._infos.names:
+            self._numbers(info, rows)
+        final = self._final(rows, obs, info) if len(rows) else self._no_final
+        self._was_done = done
+        return final, self._info_tensors(self._infos.take())
 
     def configure(self, params: Mapping[str, Any]) -> None:
         """Hand parameters to the vector environment's own `configure`; `UserError` where it has none."""
@@ -164,28 +178,32 @@ class GymVectorEnv:
         except Exception as error:
             raise RunError(f"{self._config.id} raised {describe(error)} in reset") from error
 
-    def _read(self, raw: Any, info: Mapping[str, Any], without: Array | None = None) -> dict[str, Array]:
+    def _read(
+        self, raw: Any, info: Mapping[str, Any], obs: dict[str, Array], without: Array | None = None
+    ) -> None:
         # Copies, because most vector environments hand out their own buffers.
-        obs = {leaf.key: np.array(leaf.get(raw), leaf.dtype) for leaf in self._raw_leaves}
+        for leaf in self._raw_leaves:
+            obs[leaf.key][...] = leaf.get(raw)
         if self._info_mask is not None:
             key, present = self._info_mask.key, info.get(f"_{self._info_mask.key}")
-            absent = np.zeros(0, np.int64) if present is None else np.flatnonzero(~present)
+            absent = self._nobody if present is None else np.flatnonzero(~present)
             if key not in info or not np.isin(absent, [] if without is None else without).all():
                 raise RunError(f"{self.spec.id} gave no info[{key!r}]; the mask must always be there")
-            obs[key] = np.array(info[key], self._info_mask.dtype)
-        return obs
+            obs[key][...] = info[key]
 
-    def _final(
-        self, rows: Array, obs: dict[str, Array], info: Mapping[str, Any]
-    ) -> tuple[Final, dict[str, Array]]:
-        """The true last observations of the ended `rows`, and the observations to act on next."""
-        if not len(rows):
-            return self._to_final(rows, {key: array[:0] for key, array in obs.items()}), obs
-        if self._mode is not AutoresetMode.SAME_STEP:
-            final = {key: array[rows] for key, array in obs.items()}
-            if self._mode is AutoresetMode.DISABLED:
-                obs = self._reset_rows(rows, obs)
-            return self._to_final(rows, final), obs
+    def _final(self, rows: Array, obs: dict[str, Array], info: Mapping[str, Any]) -> Final:
+        """The true last observations of the ended `rows`; `obs` then holds those to act on next."""
+        if self._mode is AutoresetMode.SAME_STEP:
+            return self._to_final(rows, self._final_of_info(rows, info))
+        final = self._to_final(rows, {key: array[rows] for key, array in obs.items()})
+        if self._mode is AutoresetMode.DISABLED:
+            self._reset_rows(rows, obs)
+        elif self.spec.mask_key is not None:
+            # The next action of these copies is thrown away; a mask that allows none must not stop the run.
+            obs[self.spec.mask_key][rows] = 1
+        return final
+
+    def _final_of_info(self, rows: Array, info: Mapping[str, Any]) -> dict[str, Array]:
         if "final_obs" not in info:
             raise RunError(
                 f"{self.spec.id}: an episode ended but info['final_obs'] is missing, which same-step autoreset "
@@ -203,12 +221,12 @@ class GymVectorEnv:
             key = self._info_mask.key
             final[key] = np.array(ending[key] if key in ending else info[key], np.int8)[rows]
         self._check_finite(final, "at the end of an episode")
-        return self._to_final(rows, final), obs
+        return final
 
     def _to_final(self, rows: Array, final: Mapping[str, Array]) -> Final:
         return Final(torch.from_numpy(rows).to(self._device), to_tensors(final, self._device))
 
-    def _reset_rows(self, rows: Array, obs: dict[str, Array]) -> dict[str, Array]:
+    def _reset_rows(self, rows: Array, obs: dict[str, Array]) -> None:
         ended = np.zeros(self._count, np.bool_)
         ended[rows] = True
         for row in rows:
@@ -217,12 +235,11 @@ class GymVectorEnv:
         if self._seeds_each:
             seeds = [self._episodes.seed_of(index) for index in range(self._count)]
         raw, info = self._reset(seeds, {"reset_mask": ended})
-        fresh = self._read(raw, info, np.flatnonzero(~ended))
-        self._check_finite({key: array[rows] for key, array in fresh.items()}, "at reset")
-        return {
-            key: np.where(ended.reshape(-1, *[1] * (array.ndim - 1)), fresh[key], array)
-            for key, array in obs.items()
-        }
+        fresh = buffers(self._leaves, self._count)
+        self._read(raw, info, fresh, np.flatnonzero(~ended))
+        for key, array in obs.items():
+            array[rows] = fresh[key][rows]
+        self._check_finite({key: array[rows] for key, array in obs.items()}, "at reset")
 
     def _numbers(self, info: Mapping[str, Any], rows: Array) -> None:
         """Named numbers; of an ended row they are those of its last step."""
@@ -239,9 +256,18 @@ class GymVectorEnv:
                     for index in np.flatnonzero(there):
                         self._infos.put(name, int(index), values[index], key)
 
-    def _check_finite(self, obs: Mapping[str, Array], when: str) -> None:
+    def _check_reward(self, reward: Array, given: Array) -> None:
+        if not all_finite(reward):
+            index = int(np.flatnonzero(~np.isfinite(reward))[0])
+            raise RunError(
+                f"{self.spec.id}, environment {index}, action {given[index].tolist()}, gave the reward "
+                f"{reward[index]}; rewards must be finite"
+            )
+
+    def _check_finite(self, obs: Mapping[str, Array], when: str | Array) -> None:
         bad = first_non_finite(obs)
         if bad is not None:
+            when = when if isinstance(when, str) else f"after the actions {when.tolist()}"
             raise RunError(
                 f"{self._config.id}, environment {bad[1]}, {when}, gave NaN or infinity in the observation "
                 f"{bad[0]!r}; observations must be finite"

@@ -75,7 +75,13 @@ def test_native_steps_of_a_gymnasium_environment():
 
 @pytest.mark.parametrize(
     ("env", "backend"),
-    [("CartPole-v1", "sync"), ("Pendulum-v1", "sync"), ("Hopper-v5", "sync"), ("Hopper-v5", "threads")],
+    [
+        ("CartPole-v1", "sync"),
+        ("CartPole-v1", "vector"),
+        ("Pendulum-v1", "sync"),
+        ("Hopper-v5", "sync"),
+        ("Hopper-v5", "threads"),
+    ],
 )
 def test_steps_into_the_rollout_itself(env, backend):
     if env == "Hopper-v5":

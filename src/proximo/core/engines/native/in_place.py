@@ -23,15 +23,25 @@ if TYPE_CHECKING:
     from proximo.core.collect import Collector
 
 Array = np.ndarray[Any, Any]
+_ROWS = ("reward", "terminated", "truncated", "valid")
 
 
 class WritingEnv(Protocol):
-    """An environment that can step into its caller's memory; every row is then valid."""
+    """An environment that can step into its caller's memory."""
 
     def step_into(
-        self, given: Array, obs: dict[str, Array], reward: Array, terminated: Array, truncated: Array
+        self,
+        given: Array,
+        obs: dict[str, Array],
+        reward: Array,
+        terminated: Array,
+        truncated: Array,
+        valid: Array,
     ) -> tuple[Final, dict[str, Tensor]]:
-        """`given` `[N, ...]` in the action space's type, an array of its own; the rest `[N, ...]` to be filled."""
+        """`given` `[N, ...]` in the action space's type, an array of its own; the rest `[N, ...]` to be filled.
+
+        `obs` is left alone until the next call.
+        """
 
 
 class InPlaceStepping:
@@ -54,9 +64,7 @@ class InPlaceStepping:
         clock, key, note = time.perf_counter, policy.direct, collector.tape.sparse
         last = torch.empty_like(obs[0])
         following = [*obs.numpy()[1:], last.numpy()]
-        reward, terminated, truncated = (
-            list(buffers[name].numpy()) for name in ("reward", "terminated", "truncated")
-        )
+        rows = list(zip(*(buffers[name].numpy() for name in _ROWS), strict=True))
         obs[0] = collector.obs[key]
         acting = 0.0
         begun = clock()
@@ -64,11 +72,10 @@ class InPlaceStepping:
             before = clock()
             step_act(program, given, theta, memory)
             acting += clock() - before
-            final, info = step_into(command(t), {key: following[t]}, reward[t], terminated[t], truncated[t])
+            final, info = step_into(command(t), {key: following[t]}, *rows[t])
             note(t, final, info)
             for name, stride in advance:
                 setattr(call, name, getattr(call, name) + stride)
-        buffers["valid"].fill_(True)
         collector.obs = {key: last}
         mark_starts(collector)
         collector.timer.add("act", acting)
