@@ -111,3 +111,11 @@ def test_aliases_cannot_make_a_small_file_endless() -> None:
 
 def test_merge_keys_work() -> None:
     assert parse("a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  y: 3", "f")["b"] == {"x": 1, "y": 3}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, False, 0, -3, 10**20, "gru", "Yes", "n", "None", "_x1", "", "1e5", "a b", "=", "~", 1e-5],
+)
+def test_every_value_is_read_as_it_was_written(value):
+    assert parse(f"key: {scalar(value)}", "a file") == {"key": value}

@@ -218,3 +218,14 @@ def test_observations_are_checked():
     env.reset(0)
     with pytest.raises(RunError, match=r"environment 0.*NaN or infinity in the observation 'obs'"):
         env.step(zeros())
+
+
+def test_actions_outside_the_space_are_still_refused():
+    """Gymnasium's own tasks leave the check to the adapter."""
+    config = EnvConfig(id="CartPole-v1", backend="vector")
+    env = make_env(config, num_envs=2)
+    env.reset(0)
+    env.step(torch.tensor([0, 1]))
+    with pytest.raises(RunError, match=r"actions \[0, 7\] are not in Discrete\(2\)"):
+        env.step(torch.tensor([0, 7]))
+    env.close()

@@ -144,7 +144,7 @@ class Collector:
             sequence_length=self.sequence_length,
             stats=policy.snapshot(),
             aux=tape.group("aux/"),
-            info={name: torch.stack(entries).cpu() for name, entries in tape.infos.items()},
+            info=tape.numbers(),
         )
         rollout.episodes = self.episodes.finished(rollout)
         return rollout

@@ -152,9 +152,8 @@ def _values(
     return values, {name: torch.cat([piece[name][0] for piece in row_pieces]) for name in values}
 
 
-def explained_variance(value: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """1 − Var(target − value) / Var(target) over valid rows; 0 where the target is constant."""
-    value, target = value[valid], target[valid]
+def explained_variance(value: Tensor, target: Tensor) -> Tensor:
+    """1 − Var(target − value) / Var(target); 0 where the target is constant."""
     variance = target.var(correction=0)
     unexplained = (target - value).var(correction=0)
     return torch.where(

@@ -64,6 +64,10 @@ class Tape:
         for name, entry in info.items():
             self.infos.setdefault(name, []).append(entry)
 
+    def numbers(self) -> dict[str, Tensor]:
+        """The named numbers of all steps, `[T, N]` on the CPU."""
+        return {name: _stacked(entries).cpu() for name, entries in self.infos.items()}
+
     def ended(self, like: Obs) -> tuple[Tensor, Tensor, Obs]:
         """Steps, environments and last observations of all episodes that ended, `[K]` each."""
         if not self.finals:
@@ -86,3 +90,11 @@ class Tape:
         if not self.states:
             return {}
         return {key: torch.stack([state[key] for state in self.states]) for key in self.states[0]}
+
+
+def _stacked(entries: list[Tensor]) -> Tensor:
+    # Environments give the same tensor whenever there is nothing to tell.
+    first = entries[0]
+    if all(entry is first for entry in entries):
+        return first.expand(len(entries), *first.shape)
+    return torch.stack(entries)

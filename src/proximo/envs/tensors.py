@@ -91,7 +91,9 @@ class InfoTensors:
         self._device = device
 
     def __call__(self, cells: Mapping[str, Array]) -> dict[str, Tensor]:
-        """One step's numbers; those that `cells` lacks are NaN."""
+        """One step's numbers, to be read only; those that `cells` lacks are NaN."""
+        if not cells:
+            return self._blank
         out = dict(self._blank)
         for name, cell in cells.items():
             out[name] = to_tensor(cell, self._device)

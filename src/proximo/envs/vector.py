@@ -7,7 +7,7 @@ next-step (the row that only resets is not `valid`), same-step (the true last ob
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,19 @@ def autoreset_mode(env: GymVector) -> AutoresetMode:
     )
 
 
+def _take_over_check(env: GymVector) -> Callable[[Any], bool] | None:
+    """The action check of Gymnasium's own tasks, which they then no longer make; None for all others.
+
+    It is a quarter of their step, and what a policy's head gives lies in the space by construction.
+    """
+    if not type(env.unwrapped).__module__.startswith("gymnasium.envs."):
+        return None
+    space = env.unwrapped.action_space
+    check: Callable[[Any], bool] = space.contains
+    vars(space)["contains"] = lambda _: True
+    return check
+
+
 class GymVectorEnv:
     """A Gymnasium vector environment behind `core.types.VecEnv`.
 
@@ -79,6 +92,7 @@ class GymVectorEnv:
         self._info_tensors = InfoTensors(self._infos.columns, self._count, device)
         self._nobody = np.zeros(0, np.int64)
         self._no_final = self._to_final(self._nobody, buffers(self._leaves, 0))
+        self._contains = _take_over_check(env)
         self._was_done = np.zeros(self._count, np.bool_)
         self._started = False
 
@@ -95,6 +109,8 @@ class GymVectorEnv:
     def step(self, action: Tensor) -> Step:
         """Step every copy with `[N, *action_space.shape]`."""
         given = action_array(action, self.spec.action_space, self.spec.id)
+        if self._contains is not None and not self._contains(given):
+            raise RunError(f"{self.spec.id}: actions {given.tolist()} are not in {self.spec.action_space}")
         obs, reward = buffers(self._leaves, self._count), np.empty(self._count, np.float32)
         terminated, truncated, valid = (np.empty(self._count, np.bool_) for _ in range(3))
         final, info = self.step_into(given, obs, reward, terminated, truncated, valid)
@@ -118,7 +134,7 @@ class GymVectorEnv:
         truncated: Array,
         valid: Array,
     ) -> tuple[Final, dict[str, Tensor]]:
-        """Step with `[N, ...]` actions of the space's type; the answers go into the caller's memory."""
+        """Step with `[N, ...]` actions that lie in the space, as a policy's do; the answers go into given memory."""
         if not self._started:
             raise RunError(f"{self.spec.id}: reset must be called before step")
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -45,14 +46,15 @@ class EpisodeWindow:
         self.count += len(episodes)
         metrics: dict[str, float] = {"episodes": self.count}
         if self.window:
-            returns, lengths = np.array(
-                [(episode.return_, episode.length) for episode in self.window]
-            ).T.copy()
-            metrics["return_mean"], metrics["return_std"] = float(returns.mean()), float(returns.std())
-            metrics["length_mean"] = float(lengths.mean())
+            # Plain sums: a window is too small for NumPy to pay.
+            returns = [episode.return_ for episode in self.window]
+            mean = math.fsum(returns) / len(returns)
+            metrics["return_mean"] = mean
+            metrics["return_std"] = math.sqrt(math.fsum([(x - mean) ** 2 for x in returns]) / len(returns))
+            metrics["length_mean"] = sum([episode.length for episode in self.window]) / len(returns)
         successes = [episode.success for episode in self.window if episode.success is not None]
         if successes:
-            metrics["success_rate"] = float(np.mean(successes))
+            metrics["success_rate"] = sum(successes) / len(successes)
         for name in self.info:
             values = [episode.info[name] for episode in self.window if name in episode.info]
             if values:

@@ -39,20 +39,20 @@ class Progress:
 
     def write(self, row: Mapping[str, float]) -> None:
         """Append one row. Raises: RunError (disk full)."""
-        new = [name for name in row if name not in self.columns]
-        if new:
+        if not row.keys() <= self._known:
+            new = [name for name in row if name not in self._known]
             rows = list(read_progress(self.path))
             self.columns += new
             self._rewrite(rows)
-        cells = (_cell(row[name]) if name in row else "" for name in self.columns)
         # Numbers need no quotes.
-        self._file.append(",".join(cells) + "\n")
+        self._file.append(",".join([_cell(row[name]) if name in row else "" for name in self.columns]) + "\n")
 
     def close(self) -> None:
         """Give the file back; every row is on disk already."""
         self._file.close()
 
     def _rewrite(self, rows: Iterable[Mapping[str, str]]) -> None:
+        self._known = set(self.columns)
         lines = [_line(self.columns)]
         lines += [_line(row.get(name, "") for name in self.columns) for row in rows]
         replace_file(self.path, "".join(lines))
@@ -66,6 +66,8 @@ def _line(cells: Iterable[str]) -> str:
 
 def _cell(value: float) -> str:
     # repr keeps every digit, so that two runs can be compared exactly.
+    if type(value) is float:
+        return repr(value)
     return repr(int(value)) if isinstance(value, int) else repr(float(value))
 
 
@@ -130,10 +132,10 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
 
 def jsonable(value: Any) -> Any:
     """Strict JSON for numbers, strings, lists and mappings; nan and ±inf become null, the rest its text."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
     if isinstance(value, Mapping):
         return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

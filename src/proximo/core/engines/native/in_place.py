@@ -89,7 +89,7 @@ def _commands(policy: Any, space: Any, action: Tensor, bounded: Tensor | None) -
         return lambda t: np.array(shaped, space.dtype)
     chosen = list(action.numpy())
     first = int(space.start)
-    return lambda t: chosen[t] + first
+    return (lambda t: chosen[t] + first) if first else (lambda t: chosen[t].copy())
 
 
 IN_PLACE_STEPPING = InPlaceStepping()
