@@ -126,7 +126,8 @@ def document(plan: Plan, results: dict[str, Any], have: dict[str, str]) -> dict[
     """Everything as JSON values: where, when, what, how often, and what came out."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        # Where things lie on this machine is nobody's business.
+        "command": ["proximo", *(Path(word).name if word.startswith("/") else word for word in sys.argv[1:])],
         "machine": machine(),
         "repeats": plan.repeats,
         "peers": {peer.name: have.get(peer.distribution or "", "script") for peer in plan.peers},
