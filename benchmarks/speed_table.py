@@ -49,9 +49,9 @@ def main() -> int:
 HEAD = """# Speed
 
 Written by `benchmarks/speed_table.py`. Environment steps per second of the training call, medians; each side in a
-process of its own, in turn within one run, one PyTorch thread (W4: all cores). A ratio is Proximo's median over that of the
-fastest PyTorch peer; in brackets the range over the pairs of one round. Start-up is from the command to the end of the
-first update, memory the peak of the process tree.
+process of its own, in turn within one run, one PyTorch thread (W4: all cores). A ratio is Proximo's median over
+that of the fastest PyTorch peer; in brackets the range over the pairs of one round. Start-up is from the command to
+the end of the first update, memory the peak of the process tree.
 """
 
 
