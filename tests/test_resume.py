@@ -122,6 +122,26 @@ CASES = {
         {"sequence_length": 16, "total_steps": 480},
         {"env": {"kwargs": {"max_sessions": 12, "threshold": 0.5}, "info": ["rs"]}},
     ),
+    "curriculum-shaping": (
+        "proximo/Therapy-v0",
+        {"encoder": {"type": "therapy", "hidden_size": 8}},
+        {"total_steps": 960},
+        {
+            "env": {"kwargs": {"max_sessions": 12, "patterns": ["cold_warm"]}},
+            "rewards": {"shaping": {"type": "potential", "after": "progress", "before": "progress_before"}},
+            "hooks": {
+                "harder": {
+                    "type": "curriculum",
+                    "parameter": "threshold",
+                    "start": 0.4,
+                    "end": 0.6,
+                    "step": 0.02,
+                    "above": 0.1,
+                    "episodes": 10,
+                }
+            },
+        },
+    ),
     "stream": (
         f"{TOYS}:Identity",
         {},

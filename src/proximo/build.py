@@ -29,7 +29,7 @@ from proximo.envs.make import choose_backend, make_env
 from proximo.envs.processors import cores
 from proximo.policies.actor_critic import ActorCritic
 from proximo.policies.precision import choose_precision, convolves
-from proximo.rewards.terms import CustomReward, EnvReward
+from proximo.rewards.terms import CustomReward, EnvReward, PotentialReward
 
 Say = Callable[[str], None]
 
@@ -107,7 +107,7 @@ def build_policy(exp: cfg.Experiment, spec: EnvSpec, device: torch.device) -> Ac
 
 def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = print) -> Built:
     """All parts of a training, with fresh state; `say` gets one line per automatic choice."""
-    env = make_env(exp.env, device="cpu")
+    env = make_env(_telling(exp), device="cpu")
     policy = build_policy(exp, env.spec, device)
     threads, work = choose_threads(exp.threads, policy, exp.ppo.minibatch_size)
     torch.set_num_threads(threads)
@@ -151,6 +151,13 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
     env_config = exp.env.model_copy(update={"backend": backend})
     choices = {"engine": engine.name, "threads": threads, "precision": precision, "env": env_config}
     return Built(PPO(parts, exp.ppo.total_steps), policy, env, source, device, choices)
+
+
+def _telling(exp: cfg.Experiment) -> cfg.EnvConfig:
+    """The environment's configuration with the `info` numbers that reward terms read."""
+    terms = [term for term in exp.rewards.values() if isinstance(term, cfg.PotentialReward)]
+    read = [key for term in terms for key in (term.after, term.before)]
+    return exp.env.model_copy(update={"info": tuple(dict.fromkeys([*exp.env.info, *read]))})
 
 
 def _optimizer(exp: cfg.Experiment, policy: ActorCritic) -> Optimizer:
@@ -197,6 +204,9 @@ def _terms(exp: cfg.Experiment) -> list[RewardTerm]:
     for name, node in exp.rewards.items():
         if isinstance(node, cfg.EnvReward):
             terms.append(EnvReward(name, node.stream, node.weight))
+        elif isinstance(node, cfg.PotentialReward):
+            gamma = exp.ppo.gamma if node.stream == cfg.TASK_STREAM else exp.streams[node.stream].gamma
+            terms.append(PotentialReward(name, node.stream, node.weight, gamma, node.after, node.before))
         else:
             function = build_class(resolve(node.type), node.kwargs, where=f"rewards.{name}")
             terms.append(CustomReward(name, node.stream, node.weight, function))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
 import time
@@ -11,16 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from gymnasium import spaces
-
 from proximo.build import build, choose_device
 from proximo.config.experiment import Experiment
 from proximo.core.collect import prime
 from proximo.core.memory import check_rollout
 from proximo.core.timer import Timer
 from proximo.errors import ProximoError, RunError, in_one_line
-from proximo.runs import checkpoint, hooks
+from proximo.runs import checkpoint, hooks, own_hooks
 from proximo.runs.columns import EpisodeWindow, columns
 from proximo.runs.console import Console
 from proximo.runs.evaluation import evaluate, random_baseline, verdict
@@ -67,15 +63,14 @@ class Training:
         self.interrupted = False
         self.last_eval_step = -1
         self.last_eval: dict[str, float] = {}
-        self.max_entropy = _max_entropy(self.built.env.spec.action_space)
         self.evaluation = hooks.Evaluation(experiment)
         self.checkpoints = hooks.Checkpoints(experiment)
         self.hooks: list[Any] = [
             hooks.NanGuard(),
-            hooks.EntropyAlarm(experiment.ppo.entropy_alarm),
+            hooks.EntropyAlarm(experiment.ppo.entropy_alarm, self.built.env.spec.action_space),
             self.evaluation,
             hooks.Stops(experiment),
-            *hooks.own(experiment),
+            *own_hooks.own(experiment),
             hooks.Videos(experiment),
             self.checkpoints,
         ]
@@ -164,6 +159,7 @@ class Training:
                 note = {"return_mean": self.last_eval["eval/return_mean"]}
                 checkpoint.point(self.run.path, "best", folder, note)
             checkpoint.prune(self.run.path, keep)
+            self._call("after_save", folder, best)
         return folder
 
     # --- the time line ---
@@ -184,7 +180,8 @@ class Training:
             self.say(f"env.backend: {self.experiment.env.backend} cannot restore episodes; they start afresh")
 
     def begin(self) -> None:
-        """Set the observation statistics and the environments of a fresh run."""
+        """Let hooks prepare a fresh run, then set the observation statistics and the environments."""
+        self._call("at_start")
         steps = self.experiment.ppo.prime_steps
         if self.experiment.policy.normalize_obs and steps and not self.experiment.init_from:
             taken = prime(self.built.env, self.built.policy, steps, self.experiment.seed, self.device)
@@ -219,9 +216,7 @@ class Training:
         metrics["step"] = self.step
         metrics["learning_rate"] = self.ppo.parts.optimizer.learning_rate
         metrics |= self.episodes.take(self.ppo.episodes)
-        for hook in self.hooks:
-            if hasattr(hook, "after_update"):
-                hook.after_update(self, metrics)
+        self._call("after_update", metrics)
         if self.finishing and not self.interrupted:
             self.evaluation.final(self, metrics)
         return metrics
@@ -232,9 +227,12 @@ class Training:
             metrics |= {f"time/{name}": seconds for name, seconds in phases.items()}
             self.trackers.scalars(self.step, metrics)
             self.console.update(self.step, metrics, phases)
-            for hook in self.hooks:
-                if hasattr(hook, "after_record"):
-                    hook.after_record(self, metrics)
+            self._call("after_record", metrics)
+
+    def _call(self, moment: str, *given: Any) -> None:
+        for hook in self.hooks:
+            if hasattr(hook, moment):
+                getattr(hook, moment)(self, *given)
 
     def _interrupt(self, name: str) -> None:
         if self.interrupted:
@@ -283,14 +281,3 @@ class Training:
         self.trackers.close(status)
         self.console.close()
         self.run.close()
-
-
-def _max_entropy(space: spaces.Space[Any]) -> float:
-    """Entropy of the uniform policy in nats; 0 where the actions are continuous and there is no maximum."""
-    if isinstance(space, spaces.Discrete):
-        return math.log(space.n)
-    if isinstance(space, spaces.MultiDiscrete):
-        return float(np.log(space.nvec).sum())
-    if isinstance(space, spaces.MultiBinary):
-        return math.prod(space.shape) * math.log(2.0)
-    return 0.0

@@ -12,6 +12,8 @@ class Telling(gym.Env):
     observation_space = spaces.Box(-1, 1, (2,), np.float32)
     action_space = spaces.Discrete(2)
 
+    cost = 0.5
+
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.t, self.good = 0, 0
@@ -20,7 +22,7 @@ class Telling(gym.Env):
     def step(self, action):
         self.t += 1
         self.good += int(action)
-        info = {"is_success": self.good > 2, "cost": 0.5 * self.good} if self.t == 4 else {}
+        info = {"is_success": self.good > 2, "cost": self.cost * self.good} if self.t == 4 else {}
         return self._obs(), float(action), self.t == 4, False, info
 
     def _obs(self):

@@ -36,6 +36,7 @@ RUNS = {
         losses={"smooth": {"type": "glossary_parts:Smooth"}},
         eval={"mode": "both"},
     ),
+    "a curriculum": tiny(hooks={"more": {"type": "curriculum", "parameter": "cost", "start": 0, "end": 1}}),
 }
 
 

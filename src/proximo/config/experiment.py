@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
-from proximo.config.base import Count, Custom, Fraction, Node, NonNegative, Positive, Widths, tag_of
+from proximo.config.base import Count, Custom, Fraction, Node, NonNegative, Positive, Widths
 from proximo.config.policy import (
     AutoEncoder,
     AutoHead,
@@ -41,6 +41,19 @@ from proximo.config.running import (
     VideoConfig,
     WandbTracker,
 )
+from proximo.config.terms import (
+    TASK_STREAM,
+    CloningLoss,
+    CurriculumHook,
+    CustomLoss,
+    CustomReward,
+    EnvReward,
+    HookConfig,
+    LossConfig,
+    PotentialReward,
+    RewardConfig,
+    StreamConfig,
+)
 
 __all__ = [
     "BUILT_IN_LOSSES",
@@ -51,6 +64,7 @@ __all__ = [
     "CheckpointConfig",
     "CloningLoss",
     "Count",
+    "CurriculumHook",
     "Custom",
     "CustomLoss",
     "CustomReward",
@@ -65,6 +79,7 @@ __all__ = [
     "GruMemory",
     "GsdeHead",
     "HeadConfig",
+    "HookConfig",
     "ImpalaCnnEncoder",
     "LossConfig",
     "LstmMemory",
@@ -76,6 +91,7 @@ __all__ = [
     "NonNegative",
     "PolicyConfig",
     "Positive",
+    "PotentialReward",
     "PpoConfig",
     "ResnetMlpEncoder",
     "RewardConfig",
@@ -93,7 +109,6 @@ __all__ = [
 ]
 
 CONFIG_VERSION: Literal[1] = 1
-TASK_STREAM = "task"
 ENV_REWARD = "env"
 BUILT_IN_LOSSES = ("policy", "value", "entropy")
 
@@ -138,65 +153,6 @@ class EnvConfig(Node):
     """`info` key that tells whether an episode succeeded; ignored where absent."""
 
 
-class StreamConfig(Node):
-    """A reward stream beside the task's: own value head, own discount."""
-
-    weight: float = 1.0
-    """Weight of its advantage in the policy's."""
-    gamma: Fraction = 0.99
-    """Discount."""
-    gae_lambda: Fraction = 0.95
-    """Lambda of its advantage estimate."""
-    normalize_reward: bool = True
-    """Divide its reward by the running deviation of its discounted return."""
-    episodic: bool = True
-    """False: returns run on across episode ends (as curiosity's do)."""
-
-
-class EnvReward(Node):
-    """The environment's own reward."""
-
-    type: Literal["env"] = "env"
-    stream: str = TASK_STREAM
-    """The stream it writes to."""
-    weight: float = 1.0
-    """Weight inside the stream."""
-
-
-class CustomReward(Custom):
-    """A reward term of your own: a class with `__call__(rollout) -> [T, N]` and optionally `update(rollout)`."""
-
-    stream: str = TASK_STREAM
-    """The stream it writes to."""
-    weight: float = 1.0
-    """Weight inside the stream."""
-
-
-RewardConfig = Annotated[
-    Annotated[EnvReward, Tag("env")] | Annotated[CustomReward, Tag("custom")], Discriminator(tag_of)
-]
-
-
-class CloningLoss(Node):
-    """Behaviour cloning on demonstration rows: minus the mean log-probability of their actions."""
-
-    type: Literal["cloning"] = "cloning"
-    weight: float = 1.0
-    """Weight in the total loss."""
-
-
-class CustomLoss(Custom):
-    """A loss term of your own: a class with `__call__(output, batch) -> scalar tensor`."""
-
-    weight: float = 1.0
-    """Weight in the total loss."""
-
-
-LossConfig = Annotated[
-    Annotated[CloningLoss, Tag("cloning")] | Annotated[CustomLoss, Tag("custom")], Discriminator(tag_of)
-]
-
-
 class Experiment(Node):
     """Everything that defines a training run."""
 
@@ -231,8 +187,8 @@ class Experiment(Node):
     """Further sources of rollouts by name, such as demonstrations."""
     mix_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     """Share of each minibatch that comes from `sources` (only where there are any)."""
-    hooks: dict[str, Custom] = {}
-    """Objects called at named moments of the training."""
+    hooks: dict[str, HookConfig] = {}
+    """Objects called at named moments of the training: a built-in one or a class of your own."""
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     track: tuple[TrackerConfig, ...] = ()
@@ -261,6 +217,11 @@ class Experiment(Node):
         for name, term in self.rewards.items():
             if term.stream not in known:
                 raise ValueError(f"rewards.{name}.stream: {term.stream!r} is none of {sorted(known)}")
+            ends = term.stream == TASK_STREAM or self.streams[term.stream].episodic
+            if isinstance(term, PotentialReward) and not ends:
+                raise ValueError(
+                    f"rewards.{name}.stream: {term.stream!r} must be episodic for type potential"
+                )
         used = {term.stream for term in self.rewards.values()}
         for name in self.streams:
             if name not in used:

@@ -1,4 +1,4 @@
-"""Reward terms that are always there: the environment's own, and the adapter for a user's."""
+"""Reward terms: the environment's own, potential-based shaping, and the adapter for a user's."""
 
 from __future__ import annotations
 
@@ -26,6 +26,43 @@ class EnvReward:
 
     def update(self, rollout: Rollout) -> None:
         """Nothing to learn."""
+
+
+class PotentialReward:
+    """γΦ(s′) − Φ(s), for a potential Φ that the environment tells in `info`.
+
+    Along an episode the terms add up to −Φ(s₀) (discounted), whatever was done, so no policy gains or loses by
+    them. That needs Φ(s′) = 0 where the episode terminated; where it was cut, the value of the true successor
+    stands for what would have followed, and Φ(s′) is that successor's.
+
+    Source: Ng, Harada and Russell 1999, theorem 1; ends as in Grześ 2017.
+    """
+
+    def __init__(self, name: str, stream: str, weight: float, gamma: float, after: str, before: str) -> None:
+        self.name = name
+        self.stream = stream
+        self.weight = weight
+        self.gamma = gamma
+        self.after, self.before = after, before
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """`[T, N]`. Raises: RunError where the environment or the source does not tell the potential."""
+        after, before = (self._told(rollout, key) for key in (self.after, self.before))
+        after = torch.where(rollout.terminated, 0.0, after)
+        return torch.where(rollout.valid, self.gamma * after - before, 0.0)
+
+    def update(self, rollout: Rollout) -> None:
+        """Nothing to learn."""
+
+    def _told(self, rollout: Rollout, key: str) -> Tensor:
+        told = rollout.info.get(key)
+        told = None if told is None else told.to(rollout.reward)
+        if told is None or not torch.isfinite(told[rollout.valid]).all():
+            raise RunError(
+                f"rewards.{self.name}: not every step of the source {rollout.source!r} has a finite number "
+                f"{key!r} in its info"
+            )
+        return told
 
 
 class CustomReward:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from proximo.config.experiment import Experiment
+from proximo.config.experiment import CurriculumHook, Experiment
 from proximo.core.timer import PHASES
 from proximo.core.types import Episode
+from proximo.runs.curriculum import PREFIX
 
 WINDOW = 100
 """`return_mean` is over this many latest episodes."""
@@ -81,6 +82,9 @@ def columns(experiment: Experiment) -> Sequence[str]:
         names.append("value_loss/task")
     names += [f"{name}_loss" for name in experiment.losses]
     names += [f"info/{name}" for name in experiment.env.info]
+    names += [
+        PREFIX + hook.parameter for hook in experiment.hooks.values() if isinstance(hook, CurriculumHook)
+    ]
     if experiment.eval.num_evals:
         prefixes = ["eval/", "eval/stochastic/"] if experiment.eval.mode == "both" else ["eval/"]
         for prefix in prefixes:

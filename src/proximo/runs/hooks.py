@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from gymnasium import spaces
 
 from proximo.config.experiment import Custom, Experiment
-from proximo.config.registry import build, resolve
-from proximo.errors import ProximoError, RunError, user_code
+from proximo.errors import ProximoError, RunError
 from proximo.runs.columns import WINDOW
 
 if TYPE_CHECKING:
@@ -23,47 +23,17 @@ class Hook(Protocol):
 
     name: str
 
+    def at_start(self, training: Training) -> None:
+        """Before the first step of a fresh run; not called on resume."""
+
     def after_update(self, training: Training, metrics: dict[str, float]) -> None:
         """After learning, before the metrics are recorded; may add to them."""
 
     def after_record(self, training: Training, metrics: dict[str, float]) -> None:
         """After the metrics went to the trackers."""
 
-
-class UserHook:
-    """A hook of the user's: calls the methods it has; whatever goes wrong in them is told under its name."""
-
-    def __init__(self, name: str, hook: Any) -> None:
-        self.name = name
-        self.hook = hook
-        if callable(getattr(hook, "state_dict", None)):
-            self.state_dict = hook.state_dict
-            self.load_state_dict = hook.load_state_dict
-
-    def after_update(self, training: Training, metrics: dict[str, float]) -> None:
-        """Raises: RunError where it raises, or leaves something else than numbers in the metrics."""
-        self._call("after_update", training, metrics)
-        for key, value in metrics.items():
-            if not isinstance(value, (int, float, np.number)):
-                raise RunError(
-                    f"hooks.{self.name}: it made the metric {key!r} {value!r}; it must be a number"
-                )
-
-    def after_record(self, training: Training, metrics: dict[str, float]) -> None:
-        """Raises: RunError where it raises."""
-        self._call("after_record", training, metrics)
-
-    def _call(self, moment: str, training: Training, metrics: dict[str, float]) -> None:
-        method = getattr(self.hook, moment, None)
-        if method is not None:
-            with user_code(f"hooks.{self.name}.{moment}"):
-                method(training, metrics)
-
-
-def own(experiment: Experiment) -> list[UserHook]:
-    """The hooks of the user's; UserError where one cannot be made."""
-    nodes = experiment.hooks.items()
-    return [UserHook(name, build(resolve(n.type), n.kwargs, where=f"hooks.{name}")) for name, n in nodes]
+    def after_save(self, training: Training, folder: Path, best: bool) -> None:
+        """After a checkpoint was written to `folder`; `best`: of the best evaluation so far."""
 
 
 class NanGuard:
@@ -89,13 +59,14 @@ class EntropyAlarm:
 
     name = "entropy_alarm"
 
-    def __init__(self, fraction: float) -> None:
+    def __init__(self, fraction: float, actions: spaces.Space[Any]) -> None:
         self.fraction = fraction
+        self.maximum = _max_entropy(actions)
         self.warned = False
 
     def after_update(self, training: Training, metrics: dict[str, float]) -> None:
         """Prints one line; the metric `entropy_fraction` shows how close it is."""
-        maximum = training.max_entropy
+        maximum = self.maximum
         if not maximum or "entropy" not in metrics:
             return
         metrics["entropy_fraction"] = metrics["entropy"] / maximum
@@ -116,6 +87,17 @@ class EntropyAlarm:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self.warned = bool(state["warned"])
+
+
+def _max_entropy(space: spaces.Space[Any]) -> float:
+    """Entropy of the uniform policy in nats; 0 where the actions are continuous and there is no maximum."""
+    if isinstance(space, spaces.Discrete):
+        return math.log(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return float(np.log(space.nvec).sum())
+    if isinstance(space, spaces.MultiBinary):
+        return math.prod(space.shape) * math.log(2.0)
+    return 0.0
 
 
 class Evaluation:
