@@ -123,6 +123,8 @@ def matching(word):
 
 def shorten(words):
     """A `proximo` command line that trains for a moment only."""
+    if words[:2] == ["therapy", "train"]:
+        return [*words, "--total-timesteps", str(TRAIN_STEPS), "--eval-freq", "300", "--eval-episodes", "2"]
     if not words or words[0] not in ("train", "resume"):
         return words
     steps = f"ppo.total_steps={TRAIN_STEPS if words[0] == 'train' else RESUME_STEPS}"

@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from proximo.runs.statistics import difference_ci95, mean_ci95, t_quantile
+from proximo.runs.statistics import difference_ci95, mean_ci95, paired_difference, t_quantile
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,36 @@ def test_welch_by_hand():
     assert difference_ci95(a, b) == pytest.approx((1.5 - half, 1.5 + half))
     assert difference_ci95([2.0, 2.0], [1.0, 1.0]) == (1.0, 1.0)
     assert math.isnan(difference_ci95([1.0], [1.0, 2.0])[0])
+
+
+def test_a_paired_difference_of_equals_is_nothing():
+    same = [0.0, 1.0, 1.0, 0.0] * 20
+    assert paired_difference(same, same) == (0.0, 0.0, 0.0)
+
+
+def test_a_paired_interval_is_that_of_the_differences():
+    """Near the normal interval of the mean difference, however far the pairs themselves spread."""
+    drawn = np.random.default_rng(3)
+    base = drawn.normal(0, 50, 400)
+    better = base + drawn.normal(1.0, 2.0, 400)
+    mean, low, high = paired_difference(better, base)
+    half = 1.96 * np.std(better - base, ddof=1) / 20
+    assert mean == pytest.approx(np.mean(better - base))
+    assert low == pytest.approx(mean - half, abs=0.02)
+    assert high == pytest.approx(mean + half, abs=0.02)
+
+
+def test_a_paired_interval_of_successes_by_hand():
+    """60 pairs of 100 agree, 30 are won and 10 lost: deviation of the mean √(0.4 − 0.2²) / 10 = 0.06."""
+    a, b = [1.0] * 30 + [0.0] * 10 + [1.0] * 60, [0.0] * 30 + [1.0] * 10 + [1.0] * 60
+    mean, low, high = paired_difference(a, b)
+    assert mean == pytest.approx(0.2)
+    assert (low, high) == pytest.approx((0.2 - 1.96 * 0.06, 0.2 + 1.96 * 0.06), abs=0.011)
+    assert paired_difference(a, b) == (mean, low, high)
+
+
+def test_one_pair_has_no_interval():
+    mean, low, high = paired_difference([1.0], [0.0])
+    assert mean == 1.0
+    assert math.isnan(low)
+    assert math.isnan(high)

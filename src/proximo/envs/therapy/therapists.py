@@ -68,6 +68,10 @@ class Judgement:
     """Index in `PATTERNS`."""
     complementary: Floats
     """Share of a client's sessions that were answered with the complement."""
+    treated: Ints
+    """Clients whose first, second, … session took place, one entry per session."""
+    complements: Ints
+    """Of these, how many were answered with the complement."""
 
     @property
     def success_rate(self) -> float:
@@ -102,13 +106,19 @@ def judge(who: Therapist | str, clients: int | Ints, parameters: Parameters | No
     pattern = batch.pattern.copy()
     success, dropped, over = (np.zeros(n, np.bool_) for _ in range(3))
     sessions, complementary, returns = np.zeros(n, np.int64), np.zeros(n), np.zeros(n)
+    course: list[tuple[int, int]] = []
     while not over.all():
         outcome = batch.step(acts(batch))
         now = ~over
         sessions += now
-        complementary += now & (outcome.therapist == COMPLEMENT[outcome.client])
+        answered = now & (outcome.therapist == COMPLEMENT[outcome.client])
+        complementary += answered
+        course.append((int(now.sum()), int(answered.sum())))
         returns += np.where(now, outcome.reward, 0.0)
         success |= now & outcome.success
         dropped |= now & outcome.dropped_out
         over |= outcome.ended
-    return Judgement(seeds, success, dropped, sessions, returns, pattern, complementary / sessions)
+    treated, complements = np.array(course).T
+    return Judgement(
+        seeds, success, dropped, sessions, returns, pattern, complementary / sessions, treated, complements
+    )
