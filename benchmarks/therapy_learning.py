@@ -35,12 +35,20 @@ COMMON: dict[str, Any] = {
     "batch_size": 512,
     "n_epochs": 4,
     "value_clip": False,
+    "learning_rate": 1e-3,
+    # The history's 50 embeddings drown the one octant that is to be answered unless that is given more room.
+    "settings": [
+        "policy.encoder.client_features=256",
+        "policy.encoder.history_features=1",
+        "ppo.lr_schedule=linear",
+    ],
     "eval_freq": 100_000,
     "save_freq": 200_000,
 }
-BUDGET = {0.5: 300_000, 0.6: 600_000, 0.7: 1_000_000}
+BUDGET = {0.5: 300_000, 0.6: 600_000, 0.7: 1_500_000}
 """Sessions of a training by threshold."""
-CURRICULUM, SHAPING = {"curriculum_start": 0.4}, {"shaping": 300.0}
+CURRICULUM = {"curriculum_start": 0.4, "curriculum_success": 0.5}
+SHAPING = {"shaping": 300.0}
 ARMS: dict[str, dict[str, Any]] = {
     "sparse": {},
     "curriculum": CURRICULUM,
