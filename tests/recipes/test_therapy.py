@@ -130,12 +130,14 @@ def test_other_folders(tmp_path, monkeypatch):
 
 
 def test_the_same_name_again_replaces_the_places_but_no_run(place, capsys):
-    Path("models/small/checkpoint_7").mkdir()
+    shutil.copytree("models/small/policy_best", "models/small/checkpoint_7")
+    Path("models/small/checkpoint_of_mine").mkdir()
     Path("models/small/notes.txt").write_text("mine")
     assert cli.main(TRAIN) == 0
     assert "an earlier training's files are replaced" in capsys.readouterr().out
     assert not Path("models/small/checkpoint_7").exists()
     assert Path("models/small/notes.txt").exists()
+    assert Path("models/small/checkpoint_of_mine").exists()
     assert len(list(Path("runs").glob("*/*"))) == 2
     assert len(rows()) == 4
 
@@ -235,7 +237,7 @@ MISTAKES = [
     (["compare", "--therapists", "complment"], "did you mean complement?"),
     (["compare", "--against", "small"], "--against small: is none of complement"),
     (["compare", "small", "small"], "small: is named twice"),
-    (["compare", "small", "--clients", "2", "--out", "models"], "models: is a folder"),
+    (["compare", "small", "--clients", "2", "--out", "models"], "--out models: is a folder"),
     (["curves", "nothing"], "there is no run nothing"),
 ]
 
@@ -249,6 +251,30 @@ def test_a_mistake_is_one_line(place, capsys, words, line):
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith("error: ")
     assert line in said
+
+
+@pytest.mark.parametrize("file", ["models/mine/config.yaml", "logs/mine/mine_progress.csv"])
+def test_files_of_somebody_else_are_not_replaced(tmp_path, monkeypatch, capsys, file):
+    monkeypatch.chdir(tmp_path)
+    Path(file).parent.mkdir(parents=True)
+    Path(file).write_text("precious")
+    assert cli.main(["therapy", "train", "--experiment-name", "mine", "-q"]) == 2
+    assert "is not of a training of Proximo" in capsys.readouterr().err
+    assert Path(file).read_text() == "precious"
+    assert not Path("runs").exists()
+
+
+def test_agents_that_see_other_histories(place, capsys):
+    words = [*TRAIN, "--experiment-name", "short", "env.kwargs.history_pairs=10", "-q"]
+    assert cli.main(words) == 0
+    assert cli.main(["therapy", "compare", "small", "short", "--clients", "2", "-q"]) == 2
+    assert "short: was trained with another history_pairs than small" in capsys.readouterr().err
+
+
+def test_one_client_has_no_interval(place):
+    words = ["therapy", "compare", "small", "--clients", "1", "--json", "one.json", "-q"]
+    assert cli.main(words) == 0
+    assert json.loads(Path("one.json").read_text("utf-8"))[0]["success_minus_complement"][1] is None
 
 
 def test_a_run_that_is_gone(place, capsys):

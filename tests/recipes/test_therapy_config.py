@@ -172,5 +172,11 @@ def test_what_does_not_fit_is_one_line(values, line):
     assert line in found
 
 
+def test_what_was_assigned_is_checked_too():
+    config = get_default_config()
+    config.gamma = 2.0
+    assert refused(experiment_of, config) == ["gamma=2.0: must be at most 1"]
+
+
 def test_a_missing_file():
     assert refused(load_config, "nowhere.yaml") == ["nowhere.yaml: there is no such file"]

@@ -73,7 +73,7 @@ def _add_clients(parser: argparse.ArgumentParser) -> None:
         "--stochastic", action="store_true", help="agents sample answers instead of taking the mode"
     )
     parser.add_argument(
-        "--patterns", nargs="+", default=None, metavar="NAME", help="patterns (default: as trained)"
+        "--patterns", nargs="+", default=None, metavar="NAME", help="patterns (default: as the first agent’s)"
     )
 
 
@@ -108,8 +108,12 @@ def _add_compare(verbs: Any, common: argparse.ArgumentParser) -> None:
         help=f"scripted ones (default: {' '.join(SCRIPTED)})",
     )
     _add_clients(compare)
-    compare.add_argument("--mechanisms", nargs="+", default=None, metavar="NAME", help="default: as trained")
-    compare.add_argument("--thresholds", nargs="+", default=None, metavar="X", help="default: as trained")
+    compare.add_argument(
+        "--mechanisms", nargs="+", default=None, metavar="NAME", help="default: the first agent’s"
+    )
+    compare.add_argument(
+        "--thresholds", nargs="+", default=None, metavar="X", help="default: the first agent’s"
+    )
     compare.add_argument("--against", default="complement", metavar="NAME", help="default: complement")
     compare.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE", help="the page")
     compare.add_argument("--json", type=Path, default=None, metavar="FILE", help="also as JSON")
@@ -157,6 +161,8 @@ def _eval(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     from proximo.recipes import therapy_report
 
+    therapy_report.check_file("--out", args.out)
+    therapy_report.check_file("--json", args.json)
     cells, clients, seed = _judge(args)
     if args.json is not None:
         from proximo.runs.files import replace_file

@@ -6,7 +6,7 @@ Beside the run's folder it fills the places that the module's first users know (
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,19 @@ from proximo.envs.therapy.parameters import parameters_of
 from proximo.errors import UserError
 from proximo.launch import Result, resume, train
 from proximo.recipes import therapy_places as places
-from proximo.recipes.therapy_config import Resolved, save_config
+from proximo.recipes.therapy_config import Resolved, get_default_config, load_config, save_config
 from proximo.recipes.therapy_fields import TrainingConfig
 from proximo.runs import checkpoint
+
+__all__ = [
+    "TrainingConfig",
+    "experiment_of",
+    "get_default_config",
+    "go_on",
+    "load_config",
+    "save_config",
+    "start",
+]
 
 CLIENT = (
     *("patterns", "mechanism", "threshold", "max_sessions", "entropy", "history_weight", "bond_alpha"),
@@ -64,6 +74,7 @@ def experiment_data(config: TrainingConfig) -> dict[str, Any]:
 
 def experiment_of(config: TrainingConfig) -> Experiment:
     """The experiment. Raises UserError where it does not fit together."""
+    config = replace(config)  # Checked anew: it may have been assigned to.
     rows = max(1, -(-config.steps_per_update // config.n_envs)) * config.n_envs
     if config.batch_size > rows:
         raise UserError(
@@ -76,6 +87,7 @@ def experiment_of(config: TrainingConfig) -> Experiment:
 def start(resolved: Resolved, *, verbosity: int = 0) -> Result:
     """Train from the start; an earlier training of the same name keeps its run, but not its place in `models`."""
     experiment = experiment_of(resolved.config)
+    places.check_free(resolved.config)
     return train(experiment, verbosity=verbosity)
 
 

@@ -21,7 +21,7 @@ from proximo.envs.tensors import to_tensors
 from proximo.envs.therapy.batch import OMNISCIENT
 from proximo.envs.therapy.clients import Clients
 from proximo.envs.therapy.omniscient import hidden
-from proximo.envs.therapy.parameters import Parameters, parameters_of
+from proximo.envs.therapy.parameters import STRUCTURE, Parameters, parameters_of
 from proximo.envs.therapy.therapists import THERAPISTS, Judgement, Therapist, judge, therapist
 from proximo.errors import UserError
 from proximo.recipes import therapy_places as places
@@ -94,9 +94,18 @@ def therapists(agents: Sequence[str], scripted: Sequence[str], *, stochastic: bo
 
 
 def clients_of(who: Who) -> tuple[dict[str, Any], Parameters]:
-    """What the first agent's clients were like, as keyword arguments and checked; the defaults without agents."""
-    agents = [acts for acts in who.values() if isinstance(acts, Treats)]
-    given = dict(agents[0].agent.experiment.env.kwargs) if agents else {}
+    """What the first agent's clients were like, as keyword arguments and checked; the defaults without agents.
+
+    Raises UserError where agents see histories of different lengths, so that none fits all.
+    """
+    agents = {name: acts for name, acts in who.items() if isinstance(acts, Treats)}
+    trained = {name: dict(acts.agent.experiment.env.kwargs) for name, acts in agents.items()}
+    first = next(iter(trained), "")
+    for name, given in trained.items():
+        for key in STRUCTURE:
+            if getattr(parameters_of(given), key) != getattr(parameters_of(trained[first]), key):
+                raise UserError(f"{name}: was trained with another {key} than {first}; compare them apart")
+    given = trained.get(first, {})
     return given, parameters_of(given)
 
 

@@ -118,6 +118,17 @@ class Places:
             file.write(line.getvalue())
 
 
+def check_free(config: TrainingConfig) -> None:
+    """UserError where the places hold files that no training of ours wrote, which must not be replaced."""
+    models = Path(config.models)
+    strange = [path for path in (models / CONFIG, Path(config.progress_file)) if path.exists()]
+    if strange and not (models / RUN).exists():
+        raise UserError(
+            f"{strange[0]}: is not of a training of Proximo and would be replaced; choose another "
+            "--experiment-name, --output-dir or --log-dir"
+        )
+
+
 @dataclass(frozen=True)
 class Origin:
     """A checkpoint in these places: its folder, the configuration beside it, the run it belongs to."""
@@ -204,4 +215,5 @@ def _link(source: str, target: str) -> None:
 
 
 def _checkpoints(models: Path) -> list[Path]:
-    return [path for path in models.glob("*") if path.name in (BEST, FINAL) or path.name.startswith(STEP)]
+    named = [path for path in models.glob("*") if path.name in (BEST, FINAL) or path.name.startswith(STEP)]
+    return [path for path in named if (path / checkpoint.STATE_FILE).is_file()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from proximo.envs.therapy.therapists import Judgement
 from proximo.errors import UserError
 from proximo.recipes.therapy_judge import Cell, summary
 from proximo.runs.files import replace_file, writing
+from proximo.runs.log import jsonable
 from proximo.runs.provenance import versions
 from proximo.runs.report.html import Html, h, join
 from proximo.runs.report.tables import table
@@ -34,7 +36,7 @@ def values(cells: Sequence[Cell], against: str) -> list[dict[str, Any]]:
                 for what in DIFFERENCES:
                     mean, low, high = cell.difference(name, against, what)
                     record[f"{what}_minus_{against}"] = [mean, low, high]
-            records.append(record)
+            records.append(jsonable(record))
     return records
 
 
@@ -58,13 +60,19 @@ def percent(share: float) -> str:
 def signed(cell: Cell, name: str, against: str) -> str:
     """The paired difference of success rates in percentage points, with its interval."""
     mean, low, high = (100 * value for value in cell.difference(name, against))
+    if math.isnan(low):
+        return f"{mean:+.1f} (one client: no interval)"
     return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
+def check_file(flag: str, file: Path | None) -> None:
+    """UserError where a result cannot become this file: before the work, not after it."""
+    if file is not None and file.is_dir():
+        raise UserError(f"{flag} {file}: is a folder; give a file in it")
+
+
 def write(cells: Sequence[Cell], against: str, out: Path, clients: int, seed: int) -> Path:
-    """Write the page. Raises: UserError for a folder, RunError where it cannot be written."""
-    if out.is_dir():
-        raise UserError(f"{out}: is a folder; give a file, such as --out {out / 'compare.html'}")
+    """Write the page. Raises: RunError where it cannot be written."""
     names = list(cells[0].judgements)
     style = importlib.resources.files("proximo.runs") / "static" / "report.css"
     head = h(
