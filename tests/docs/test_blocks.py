@@ -105,5 +105,5 @@ def test_the_tutorial_shows_every_line_that_training_prints(tmp_path, capsys):
     with workplace(tmp_path):
         Session().run(first, lambda: "")
     printed = {label(line) for line in capsys.readouterr().out.splitlines()}
-    assert printed == {"settings", "engine", "progress", "run", "return", "watch it"}
+    assert printed == {"settings", "engine", "env.backend", "progress", "run", "return", "watch it"}
     assert printed <= {label(line) for line in shown.splitlines()}
