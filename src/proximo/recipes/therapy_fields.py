@@ -70,7 +70,9 @@ class TrainingConfig:
         None, "begin with this threshold and raise it to --threshold as success allows (default: do not)"
     )
     curriculum_step: float = _set(0.02, "how far the curriculum raises it at a time", _TINY, 1.0)
-    curriculum_success: float = _set(0.7, "success rate at which it does", 0.0, 1.0)
+    curriculum_success: float = _set(
+        0.5, "success rate at which it does (complement has 65 % at 0.7: a higher one stalls there)", 0.0, 1.0
+    )
     shaping: float = _set(0.0, "weight of the potential-based shaping on satisfaction (0: none)", 0.0, 1e6)
     output_dir: str | None = _set(None, "folder for the models (default: models/EXPERIMENT_NAME)")
     log_dir: str = _set("logs", "folder for the logs")
