@@ -274,19 +274,23 @@ class Deadly(Counter):
 
     def step(self, action):
         obs, *rest = super().step(action)
-        if (
-            obs[1] == 2
-            and self.np_random.random() < 0.5
-            and (self.flag is None or not os.path.exists(self.flag))
-        ):
-            if self.flag is not None:
-                open(self.flag, "w").close()
+        if obs[1] == 2 and self.np_random.random() < 0.5 and self._first():
             if self.how == "raise":
                 raise ValueError("the\nroof fell in")
             if self.how == "exit":
                 os._exit(3)
             os.kill(os.getpid(), {"kill": signal.SIGKILL, "segfault": signal.SIGSEGV}[self.how])
         return obs, *rest
+
+    def _first(self):
+        """With a flag, only one of all processes dies, also when two come to it at once."""
+        if self.flag is None:
+            return True
+        try:
+            os.close(os.open(self.flag, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        return True
 
 
 class Telling(Counter):
