@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -266,15 +267,18 @@ class Burner(Counter):
 
 
 class Deadly(Counter):
-    """In step 2 of the copy whose first number is odd: raises, or ends its process; `how` says in which way."""
+    """In step 2, half of the episodes: raises, or ends its process; `how` says in which way.
 
-    def __init__(self, how="raise", length=5, flag=None):
+    With `victim`, a file that holds an episode's first number, only in that episode, and only once.
+    """
+
+    def __init__(self, how="raise", length=5, victim=None):
         super().__init__(length=length)
-        self.how, self.flag = how, flag
+        self.how, self.victim = how, victim
 
     def step(self, action):
         obs, *rest = super().step(action)
-        if obs[1] == 2 and self.np_random.random() < 0.5 and self._first():
+        if obs[1] == 2 and self._is_due(str(int(obs[0]))):
             if self.how == "raise":
                 raise ValueError("the\nroof fell in")
             if self.how == "exit":
@@ -282,14 +286,13 @@ class Deadly(Counter):
             os.kill(os.getpid(), {"kill": signal.SIGKILL, "segfault": signal.SIGSEGV}[self.how])
         return obs, *rest
 
-    def _first(self):
-        """With a flag, only one of all processes dies, also when two come to it at once."""
-        if self.flag is None:
-            return True
-        try:
-            os.close(os.open(self.flag, os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
+    def _is_due(self, number):
+        if self.victim is None:
+            return self.np_random.random() < 0.5
+        chosen = Path(self.victim)
+        if not chosen.exists() or chosen.read_text() != number:
             return False
+        chosen.unlink()
         return True
 
 

@@ -199,9 +199,11 @@ def test_what_cannot_be_made_is_told_as_in_this_process(make):
 
 @pytest.mark.parametrize("half_batches", [False, True])
 def test_restarted_workers_begin_new_episodes(make, tmp_path, capfd, half_batches):
-    options = {"how": "kill", "length": 9, "flag": str(tmp_path / "once")}
+    victim = tmp_path / "victim"
+    options = {"how": "kill", "length": 9, "victim": str(victim)}
     env = make("env_toys:Deadly", n=4, kwargs=options, on_crash="restart", half_batches=half_batches)
     before = env.reset(3)["obs"]
+    victim.write_text(str(int(before[1, 0])))
     generator, cut = torch.Generator().manual_seed(1), None
     for _ in range(25):
         step = env.step(random_action(env, generator))
@@ -214,7 +216,9 @@ def test_restarted_workers_begin_new_episodes(make, tmp_path, capfd, half_batche
     assert cut is not None
     lost = ~cut.valid
     pattern = [True, False, True, False] if half_batches else [True, True, False, False]
+    # Copy 1 dies, and whatever its worker holds goes with it.
     assert lost.tolist() in (pattern, [not entry for entry in pattern])
+    assert lost[1]
     assert torch.equal(cut.truncated, lost)
     assert not cut.terminated.any()
     assert torch.equal(cut.final.index, lost.nonzero().flatten())
