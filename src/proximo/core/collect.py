@@ -6,6 +6,7 @@ by the next collect.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import torch
@@ -71,10 +72,18 @@ class Collector:
             self.reset()
         if self.state is None:
             self.state = policy.initial_state(self.env.spec.num_envs)
+        clock = time.perf_counter
+        begun = clock()
         self.tape.begin()
-        self.stepping.run(self, policy, self._noise(policy))
+        noise = self._noise(policy)
+        drawn = clock()
+        self.stepping.run(self, policy, noise)
+        stepped = clock()
         self.steps += self.num_steps
-        return self._rollout(policy)
+        rollout = self._rollout(policy)
+        # Steppings count their own time.
+        self.timer.add("act", drawn - begun + clock() - stepped)
+        return rollout
 
     def correct(self, logp_old: Tensor, logp_behavior: Tensor) -> Correction:
         """Fresh rows: exactly 1."""
