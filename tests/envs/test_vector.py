@@ -229,3 +229,25 @@ def test_actions_outside_the_space_are_still_refused():
     with pytest.raises(RunError, match=r"actions \[0, 7\] are not in Discrete\(2\)"):
         env.step(torch.tensor([0, 7]))
     env.close()
+
+
+@pytest.mark.parametrize(("place", "name"), [(0, "obs"), (1, "reward"), (2, "terminated")])
+def test_one_row_for_all_copies_is_refused(place, name):
+    """NumPy would give every copy the same numbers."""
+    env = GymVectorEnv(vector_of("CartPole-v1"), EnvConfig(id="CartPole-v1", num_envs=2), CPU)
+    env.reset(0)
+    step = env._env.step
+
+    def first_row(action):
+        answer = list(step(action))
+        answer[place] = answer[place][0]
+        return tuple(answer)
+
+    env._env.step = first_row
+    with pytest.raises(RunError, match=f"gave '{name}' in shape"):
+        env.step(torch.tensor([0, 1]))
+    env.close()
+
+
+def vector_of(env_id):
+    return gymnasium.make_vec(env_id, num_envs=2, vectorization_mode="vector_entry_point")

@@ -141,7 +141,9 @@ class GymVectorEnv:
             raw, rewards, ends, stops, info = self._env.step(given)
         except Exception as error:
             raise RunError(f"{self.spec.id}, actions {given.tolist()}, raised {describe(error)}") from error
-        reward[:], terminated[:], truncated[:] = rewards, ends, stops
+        self._fill(reward, rewards, "reward")
+        self._fill(terminated, ends, "terminated")
+        self._fill(truncated, stops, "truncated")
         done = terminated | truncated
         if self._mode is AutoresetMode.NEXT_STEP:
             np.logical_not(self._was_done, out=valid)
@@ -199,13 +201,21 @@ class GymVectorEnv:
     ) -> None:
         # Copies, because most vector environments hand out their own buffers.
         for leaf in self._raw_leaves:
-            obs[leaf.key][...] = leaf.get(raw)
+            self._fill(obs[leaf.key], leaf.get(raw), leaf.key)
         if self._info_mask is not None:
             key, present = self._info_mask.key, info.get(f"_{self._info_mask.key}")
             absent = self._nobody if present is None else np.flatnonzero(~present)
             if key not in info or not np.isin(absent, [] if without is None else without).all():
                 raise RunError(f"{self.spec.id} gave no info[{key!r}]; the mask must always be there")
             obs[key][...] = info[key]
+
+    def _fill(self, target: Array, value: Any, name: str) -> None:
+        # NumPy would spread one copy's numbers over all of them.
+        if np.shape(value) != target.shape:
+            raise RunError(
+                f"{self._config.id} gave {name!r} in shape {np.shape(value)}, not {target.shape}: one row a copy"
+            )
+        target[...] = value
 
     def _final(self, rows: Array, obs: dict[str, Array], info: Mapping[str, Any]) -> Final:
         """The true last observations of the ended `rows`; `obs` then holds those to act on next."""
