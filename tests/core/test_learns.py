@@ -9,7 +9,8 @@ import torch
 from proximo.build import build
 from proximo.config.experiment import Experiment
 from proximo.core.timer import Timer
-from proximo.demos.source import Dataset, DemoSource
+from proximo.demos.dataset import Dataset
+from proximo.demos.source import DemoSource
 from proximo.rewards.terms import CustomReward
 from proximo.runs.evaluation import evaluate
 

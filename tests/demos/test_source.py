@@ -8,7 +8,8 @@ from proximo.config.experiment import Experiment
 from proximo.core.batching import RowBatches, SequenceBatches
 from proximo.core.evaluate import evaluate
 from proximo.core.timer import Timer
-from proximo.demos.source import Dataset, DemoSource
+from proximo.demos.dataset import Dataset
+from proximo.demos.source import DemoSource
 
 ENDS = (3, 4, 20, 41, 63)
 ROWS = 64

@@ -1,49 +1,21 @@
 """Demonstrations as a source of rollouts: segments of recorded episodes, in the shape of a collector's.
 
-Shapes: `M` recorded steps, `T` steps and `N` columns of a segment batch, `E` recorded episodes.
+Shapes: `T` steps and `N` columns of a segment batch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from proximo.core import rng
-from proximo.core.types import Correction, Obs, Policy, Rollout
+from proximo.core.types import Correction, Policy, Rollout
+from proximo.demos.dataset import Dataset
 from proximo.errors import UserError
 
 MIN_SURROGATE_WEIGHT = 0.01
-
-
-@dataclass
-class Dataset:
-    """Episodes one after the other, step by step; the last step of each is terminated or truncated."""
-
-    obs: Obs
-    """`[M, ...]` per key."""
-    action: Tensor
-    """`[M, ...]` in policy space."""
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    final_obs: Obs
-    """`[E, ...]`: the observation after each episode's last step, in order."""
-    logp: Tensor | None = None
-    """`[M]` log-probability under the policy that recorded, where known."""
-
-    def __post_init__(self) -> None:
-        rows = self.action.shape[0]
-        done = self.terminated | self.truncated
-        if rows == 0:
-            raise UserError("the demonstrations are empty: record at least one step")
-        if not bool(done[-1]):
-            raise UserError("the last recorded step must end its episode (mark it truncated)")
-        ends = next(iter(self.final_obs.values())).shape[0]
-        if int(done.sum()) != ends:
-            raise UserError(f"{int(done.sum())} episodes end but {ends} final observations are given")
 
 
 class DemoSource:
@@ -75,7 +47,7 @@ class DemoSource:
         self.behavior = behavior
         self.rho_bar = rho_bar
         self.c_bar = c_bar
-        self.num_steps = min(num_steps, dataset.action.shape[0])
+        self.num_steps = min(num_steps, dataset.rows)
         if sequence_length is not None and self.num_steps % sequence_length:
             raise UserError(
                 f"sources.{name}: {self.num_steps} recorded steps do not fill a sequence of {num_steps}"
@@ -84,28 +56,26 @@ class DemoSource:
         self.sequence_length = sequence_length or self.num_steps
         self.key = rng.stream_key(seed, f"demos/{name}")
         self.collected = 0
-        done = dataset.terminated | dataset.truncated
-        self._start = torch.cat([torch.ones_like(done[:1]), done[:-1]])
-        self._episode = torch.cumsum(done.long(), 0) - done.long()
+        self._start, self._episode = dataset.start, dataset.episode
 
     def collect(self, policy: Policy) -> Rollout:
         """`[T, N]` consecutive steps from `N` random places."""
-        data, rows = self.dataset, self.dataset.action.shape[0]
+        data, rows = self.dataset, self.dataset.rows
         columns = torch.arange(self.num_envs)
         draw = rng.uniform(self.key, columns, self.collected, 1, 1)[0, :, 0].double()
         self.collected += 1
         offset = (draw * (rows - self.num_steps + 1)).long()
         index = offset[None, :] + torch.arange(self.num_steps)[:, None]
-        done = (data.terminated | data.truncated)[index]
-        final_t, final_n = done.nonzero(as_tuple=True)
+        final_t, final_n = data.done[index].nonzero(as_tuple=True)
         ended = self._episode[index[final_t, final_n]]
         # After the last episode comes the first: a non-episodic stream goes on from a reset observation.
         after = (index[-1] + 1) % rows
-        obs = {key: entry[index] for key, entry in data.obs.items()}
+        obs, action = data.take(index)
+        last_obs, _ = data.take(after)
         rollout = Rollout(
             source=self.name,
             obs=obs,
-            action=data.action[index],
+            action=action,
             logp_behavior=torch.zeros(index.shape) if data.logp is None else data.logp[index],
             start=self._start[index],
             reward=data.reward[index],
@@ -114,8 +84,8 @@ class DemoSource:
             valid=torch.ones(index.shape, dtype=torch.bool),
             final_t=final_t,
             final_n=final_n,
-            final_obs={key: entry[ended] for key, entry in data.final_obs.items()},
-            last_obs={key: entry[after] for key, entry in data.obs.items()},
+            final_obs=data.final(ended),
+            last_obs=last_obs,
             last_start=self._start[after],
             state=self._memory(policy),
             sequence_length=self.sequence_length,
