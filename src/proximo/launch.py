@@ -9,7 +9,8 @@ from pathlib import Path
 from proximo.agent import checkpoint_folder
 from proximo.config.experiment import Experiment
 from proximo.errors import ProximoError, RunError, UserError, in_one_line, out_of_memory
-from proximo.runs import checkpoint
+from proximo.runs import archive, checkpoint
+from proximo.runs.files import safe_name
 from proximo.runs.restore import detail
 from proximo.runs.run import Run
 from proximo.training import Result, Training
@@ -45,7 +46,8 @@ def train(experiment: Experiment, *, verbosity: int = 0) -> Result:
 def resume(path: str | Path, overrides: Sequence[str] = (), *, verbosity: int = 0) -> Result:
     """Continue a run from its newest intact checkpoint, bitwise as if it had never stopped.
 
-    `overrides` change the experiment first (a larger `ppo.total_steps`, say). A finished run is left as it is.
+    `overrides` change the experiment first (a larger `ppo.total_steps`, say). A finished run is left as it is; what
+    is in an archive goes on in a run's folder of its own.
     """
     from proximo.config.load import load_experiment
 
@@ -55,8 +57,10 @@ def resume(path: str | Path, overrides: Sequence[str] = (), *, verbosity: int = 
     step = int(folder.name)
     status = run.status()
     if status.state == "finished" and (not overrides or step >= experiment.ppo.total_steps):
-        text = f"run {run.path} is finished at step {step}; to go on: ppo.total_steps=<more than {step}>"
+        text = f"run {path} is finished at step {step}; to go on: ppo.total_steps=<more than {step}>"
         return Result(run.path, step, None, "finished", text)
+    if archive.is_archive(Path(path)):
+        run, folder = _from_archive(Path(path), run, experiment, folder.name)
     with _held(run, experiment):
         training = Training(experiment, run, verbosity)
         for reason in skipped:
@@ -68,6 +72,19 @@ def resume(path: str | Path, overrides: Sequence[str] = (), *, verbosity: int = 
         run.event("resume", training.step, {"overrides": list(overrides)})
         training.say(f"resuming {run.path} at step {training.step}")
         return _go(training, fresh=False)
+
+
+def _from_archive(file: Path, inside: Run, experiment: Experiment, step: str) -> tuple[Run, Path]:
+    """A run's folder for what is in an archive; UserError where it holds less than training needs to go on."""
+    parts = checkpoint.header(inside.path / "checkpoints" / step)["parts"]
+    if "optimizer" not in parts:
+        raise UserError(
+            f"{file}: holds only {' and '.join(parts)}, not the optimiser and what else training needs to go on; "
+            f"begin a new run from it: init_from={file}"
+        )
+    run = Run(archive.restored(file, Path(experiment.runs_dir) / safe_name(experiment.env.id)))
+    print(f"{file}: goes on in {run.path}")
+    return run, run.path / "checkpoints" / step
 
 
 @contextmanager

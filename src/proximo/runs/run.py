@@ -16,13 +16,13 @@ from typing import Any, Literal
 from proximo.config.experiment import Experiment
 from proximo.config.load import dump_experiment, load_experiment
 from proximo.errors import RunError, UserError
-from proximo.runs import checkpoint
+from proximo.runs import archive, checkpoint
+from proximo.runs.archive import EXPERIMENT_FILE as EXPERIMENT_FILE
 from proximo.runs.files import replace_file, safe_name, writing
 from proximo.runs.log import Events, Progress
 from proximo.runs.provenance import provenance
 
 State = Literal["created", "running", "finished", "stopped", "failed", "interrupted"]
-EXPERIMENT_FILE = "experiment.yaml"
 _STATUS_FILE = "status.json"
 _LOCK_FILE = ".lock"
 # POSIX locks belong to the process: a second Run object in this one must be refused by us.
@@ -75,11 +75,13 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path, root: str | Path = "runs") -> Run:
-        """The run at `path`: its folder, a checkpoint or pointer in it, or a unique beginning of its name.
+        """The run at `path`: its folder, a checkpoint or pointer in it, an archive, or a unique beginning of its name.
 
         Raises: UserError saying what is there instead, or which runs the beginning fits.
         """
         given = Path(path)
+        if archive.is_archive(given):
+            return cls(archive.opened(given))
         if given.exists():
             for folder in (given, *given.absolute().parents[:3]):
                 if (folder / EXPERIMENT_FILE).is_file():
