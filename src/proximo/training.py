@@ -150,6 +150,8 @@ class Training:
     def save(self, *, best: bool = False, keep: int = 3) -> Path:
         """Write a checkpoint, point `last` (and `best`) at it, delete old ones."""
         with self.timer.phase("log"):
+            # A kill after the checkpoint must not cost rows from before it: a resume never writes them again.
+            self.trackers.flush()
             folder = self.run.checkpoint_folder(self.step)
             checkpoint.save(
                 folder, states(self.stateful()), step=self.step, meta={"env": self.experiment.env.id}
@@ -213,12 +215,13 @@ class Training:
     def _update(self) -> dict[str, float]:
         metrics: dict[str, float] = {"update": self.ppo.update + 1}
         metrics |= self.ppo.iterate()
-        metrics["step"] = self.step
-        metrics["learning_rate"] = self.ppo.parts.optimizer.learning_rate
-        metrics |= self.episodes.take(self.ppo.episodes)
-        self._call("after_update", metrics)
-        if self.finishing and not self.interrupted:
-            self.evaluation.final(self, metrics)
+        with self.timer.phase("log"):
+            metrics["step"] = self.step
+            metrics["learning_rate"] = self.ppo.parts.optimizer.learning_rate
+            metrics |= self.episodes.take(self.ppo.episodes)
+            self._call("after_update", metrics)
+            if self.finishing and not self.interrupted:
+                self.evaluation.final(self, metrics)
         return metrics
 
     def _record(self, metrics: dict[str, float]) -> None:

@@ -109,3 +109,36 @@ def test_logging_an_update_takes_well_under_a_millisecond(tmp_path):
         times.append(time.perf_counter() - begun)
     assert sorted(times)[25] < 1e-3
     assert len(list(read_progress(tmp_path / "p.csv"))) == 50
+
+
+def test_rows_in_quick_succession_are_written_together_and_none_is_lost(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("proximo.runs.files.time.monotonic", lambda: now[0])
+    progress, events = Progress(tmp_path / "p.csv", ["step"]), Events(tmp_path / "e.jsonl")
+
+    def later(step, **more):
+        progress.later({"step": step, **more})
+        events.later("update", step, more)
+
+    def steps():
+        csv_steps = [int(row["step"]) for row in read_progress(tmp_path / "p.csv")]
+        assert csv_steps == [event["step"] for event in read_events(tmp_path / "e.jsonl")]
+        return csv_steps
+
+    later(1)
+    assert steps() == [1]  # after a pause: at once
+    later(2)
+    later(3, new=0.5)
+    assert steps() == [1]
+    now[0] += 0.5
+    later(4)
+    assert steps() == [1, 2, 3, 4]
+    assert [row["new"] for row in rows(tmp_path / "p.csv")] == ["", "", "0.5", ""]
+    later(5)
+    progress.flush()
+    events.write("eval", 6, {})  # never before what came earlier
+    assert [event["step"] for event in read_events(tmp_path / "e.jsonl")] == [1, 2, 3, 4, 5, 6]
+    later(7)
+    progress.close()
+    events.close()
+    assert [int(row["step"]) for row in read_progress(tmp_path / "p.csv")] == [1, 2, 3, 4, 5, 7]

@@ -36,7 +36,7 @@ class Parts:
     engine: Engine
     plan: Plan
     schedules: Sequence[Callable[[float], None]]
-    """Called with the progress in [0, 1] before each iteration."""
+    """Called with the progress in [0, 1] before learning."""
     advantages: Sequence[Callable[[Sequence[Evaluated]], None]]
     """Transformations of the advantages over the whole rollout."""
     timer: Timer
@@ -57,8 +57,6 @@ class PPO:
     def iterate(self) -> dict[str, float]:
         """Collect, estimate, learn; returns the update's metrics."""
         parts = self.parts
-        for schedule in parts.schedules:
-            schedule(min(1.0, self.step / self.total_steps))
         rollouts = [source.collect(parts.policy) for source in parts.sources]
         with parts.timer.phase("estimate"):
             for rollout in rollouts:
@@ -71,6 +69,8 @@ class PPO:
                 transform(data)
             metrics = describe(data, parts.streams)
         with parts.timer.phase("learn"):
+            for schedule in parts.schedules:
+                schedule(min(1.0, self.step / self.total_steps))
             units = [parts.batching.units(entry) for entry in data]
             metrics |= parts.engine.learn(
                 parts.policy, parts.optimizer, parts.losses, parts.batching, units, parts.plan
@@ -79,7 +79,7 @@ class PPO:
                 parts.policy.observe(rollout)
                 for term in parts.terms:
                     term.update(rollout)
-        self._count(rollouts)
+            self._count(rollouts)
         return metrics
 
     def _count(self, rollouts: list[Rollout]) -> None:

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from proximo.core.timer import PHASES
 from proximo.core.types import Episode
 from proximo.runs.curriculum import PREFIX
 
+_return, _length, _success = map(attrgetter, ("return_", "length", "success"))
 WINDOW = 100
 """`return_mean` is over this many latest episodes."""
 
@@ -35,6 +37,8 @@ class EpisodeWindow:
         self.info = tuple(info)
         self.window: deque[Episode] = deque(maxlen=WINDOW)
         self.count = 0
+        self._metrics: dict[str, float] = {}
+        """Of the window as it is; empty where it must be looked at again."""
 
     @property
     def return_mean(self) -> float | None:
@@ -45,15 +49,20 @@ class EpisodeWindow:
         """Take in what an update finished; returns the metrics, without those that do not exist yet."""
         self.window.extend(episodes)
         self.count += len(episodes)
-        metrics: dict[str, float] = {"episodes": self.count}
+        if episodes or not self._metrics:
+            self._metrics = self._means()
+        return {"episodes": self.count, **self._metrics}
+
+    def _means(self) -> dict[str, float]:
+        metrics: dict[str, float] = {}
         if self.window:
-            # Plain sums: a window is too small for NumPy to pay.
-            returns = [episode.return_ for episode in self.window]
+            # Runs after every update; a window is too small for NumPy to pay.
+            returns = list(map(_return, self.window))
             mean = math.fsum(returns) / len(returns)
             metrics["return_mean"] = mean
-            metrics["return_std"] = math.sqrt(math.fsum([(x - mean) ** 2 for x in returns]) / len(returns))
-            metrics["length_mean"] = sum([episode.length for episode in self.window]) / len(returns)
-        successes = [episode.success for episode in self.window if episode.success is not None]
+            metrics["return_std"] = math.dist(returns, [mean] * len(returns)) / math.sqrt(len(returns))
+            metrics["length_mean"] = sum(map(_length, self.window)) / len(returns)
+        successes = [success for success in map(_success, self.window) if success is not None]
         if successes:
             metrics["success_rate"] = sum(successes) / len(successes)
         for name in self.info:
@@ -69,6 +78,7 @@ class EpisodeWindow:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self.window.extend(Episode(**episode) for episode in state["window"])
+        self._metrics = {}
         self.count = int(state["count"])
 
 

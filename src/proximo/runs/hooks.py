@@ -43,6 +43,8 @@ class NanGuard:
 
     def after_update(self, training: Training, metrics: dict[str, float]) -> None:
         """Raises: RunError naming the metric."""
+        if math.isfinite(sum(metrics.values())):
+            return
         for name, value in metrics.items():
             if (name.endswith("loss") or name == "grad_norm") and not math.isfinite(value):
                 own = [f"losses.{loss}" for loss in training.experiment.losses]

@@ -8,16 +8,21 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from proximo.errors import UserError
-from proximo.runs.files import Appender, replace_file, writing
+from proximo.runs.files import Appender, Batched, replace_file, writing
+
+_PLAIN = {float, int}
+"""Types whose `repr` is a number."""
 
 
 class Progress:
-    """Appends rows to `progress.csv`, on disk one by one; an absent metric is an empty cell.
+    """Appends rows to `progress.csv`; an absent metric is an empty cell.
+
+    `write` puts a row on disk at once, `later` within half a second and at the latest with `flush` or `close`.
 
     The header is `columns` (and whatever an earlier part of the run had). A metric that nobody announced
     widens the table: the file is rewritten once, instead of losing the number.
@@ -27,6 +32,7 @@ class Progress:
         """Continue `path`, dropping a half-written last line and rows past `resume_step`; or start it."""
         self.path = path
         self._file = Appender(path)
+        self._batch = Batched(self._append)
         try:
             rows = list(read_progress(path))
             if resume_step is not None:
@@ -39,17 +45,34 @@ class Progress:
 
     def write(self, row: Mapping[str, float]) -> None:
         """Append one row. Raises: RunError (disk full)."""
-        if not row.keys() <= self._known:
-            new = [name for name in row if name not in self._known]
-            rows = list(read_progress(self.path))
-            self.columns += new
-            self._rewrite(rows)
-        # Numbers need no quotes.
-        self._file.append(",".join([_cell(row[name]) if name in row else "" for name in self.columns]) + "\n")
+        self.later(row)
+        self.flush()
+
+    def later(self, row: Mapping[str, float]) -> None:
+        """Append one row soon. Raises: RunError (disk full), perhaps for an earlier row."""
+        self._batch.add(row)
+
+    def flush(self) -> None:
+        """Put every row on disk. Raises: RunError (disk full)."""
+        self._batch.flush()
 
     def close(self) -> None:
-        """Give the file back; every row is on disk already."""
-        self._file.close()
+        """Put every row on disk and give the file back."""
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+
+    def _append(self, rows: Sequence[Mapping[str, float]]) -> None:
+        new = [name for row in rows if not row.keys() <= self._known for name in row]
+        if new:
+            earlier = list(read_progress(self.path))
+            self.columns = list(dict.fromkeys([*self.columns, *new]))
+            self._rewrite(earlier)
+        # Numbers need no quotes.
+        cells = [dict(zip(row, _cells(row.values()), strict=True)) for row in rows]
+        lines = [",".join([row.get(name, "") for name in self.columns]) for row in cells]
+        self._file.append("\n".join(lines) + "\n")
 
     def _rewrite(self, rows: Iterable[Mapping[str, str]]) -> None:
         self._known = set(self.columns)
@@ -64,11 +87,11 @@ def _line(cells: Iterable[str]) -> str:
     return buffer.getvalue()
 
 
-def _cell(value: float) -> str:
+def _cells(values: Collection[float]) -> Iterable[str]:
     # repr keeps every digit, so that two runs can be compared exactly.
-    if type(value) is float:
-        return repr(value)
-    return repr(int(value)) if isinstance(value, int) else repr(float(value))
+    if _PLAIN.issuperset(map(type, values)):
+        return map(repr, values)
+    return (repr(int(value)) if isinstance(value, int) else repr(float(value)) for value in values)
 
 
 def _header(path: Path) -> list[str]:
@@ -92,26 +115,45 @@ class Events:
     """Appends records `{"time", "step", "kind", ...}` to `events.jsonl`, one JSON object per line.
 
     Append-only, also over resumes: a record of kind `resume` says from which step the story goes on. Numbers
-    that are not finite become null.
+    that are not finite become null. `write` and `later` are as for `Progress`; the order is kept.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = Appender(path)
         self._checked = False
+        self._batch = Batched(self._append)
 
     def write(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
         """Append one record. Raises: RunError (disk full)."""
+        self.later(kind, step, fields)
+        self.flush()
+
+    def later(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
+        """Append one record soon. Raises: RunError (disk full), perhaps for an earlier record."""
+        self._batch.add((time.time(), kind, step, fields))
+
+    def flush(self) -> None:
+        """Put every record on disk. Raises: RunError (disk full)."""
+        self._batch.flush()
+
+    def close(self) -> None:
+        """Put every record on disk and give the file back."""
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+
+    def _append(self, records: Sequence[tuple[float, str, int, Mapping[str, Any]]]) -> None:
         if not self._checked:
             with writing(self.path):
                 _drop_torn_line(self.path)
             self._checked = True
-        record = {"time": round(time.time(), 3), "step": step, "kind": kind, **jsonable(fields)}
-        self._file.append(json.dumps(record) + "\n")
-
-    def close(self) -> None:
-        """Give the file back; every record is on disk already."""
-        self._file.close()
+        lines = [
+            json.dumps({"time": round(at, 3), "step": step, "kind": kind, **jsonable(fields)})
+            for at, kind, step, fields in records
+        ]
+        self._file.append("\n".join(lines) + "\n")
 
 
 def _drop_torn_line(path: Path) -> None:
@@ -137,6 +179,8 @@ def jsonable(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, Mapping):
+        if _PLAIN.issuperset(map(type, value.values())) and math.isfinite(sum(value.values())):
+            return dict(value)
         return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [jsonable(v) for v in value]

@@ -64,9 +64,14 @@ class CsvTracker:
         self._progress = run.progress(self._columns, resume_step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Append the row."""
+        """Append the row soon: hundreds may come a second."""
         assert self._progress is not None
-        self._progress.write({"step": step, **values})
+        self._progress.later({"step": step, **values})
+
+    def flush(self) -> None:
+        """Put every row on disk."""
+        if self._progress is not None:
+            self._progress.flush()
 
     def video(self, step: int, path: Path) -> None:
         """Nothing: it lies in the run's folder."""
@@ -75,7 +80,7 @@ class CsvTracker:
         """Nothing: it lies in the run's folder."""
 
     def close(self, status: str) -> None:
-        """Give the file back; every row is on disk already."""
+        """Put every row on disk and give the file back."""
         if self._progress is not None:
             self._progress.close()
 
@@ -92,10 +97,15 @@ class JsonlTracker:
         self._last = 0
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Append the record."""
+        """Append the record soon."""
         assert self._run is not None
         self._last = step
-        self._run.event("update", step, {k: v for k, v in values.items() if k != "step"})
+        self._run.events.later("update", step, {k: v for k, v in values.items() if k != "step"})
+
+    def flush(self) -> None:
+        """Put every record on disk."""
+        if self._run is not None:
+            self._run.events.flush()
 
     def video(self, step: int, path: Path) -> None:
         """Append where it is."""
@@ -108,7 +118,8 @@ class JsonlTracker:
         self._run.event("artifact", self._last, {"path": self._inside(path)})
 
     def close(self, status: str) -> None:
-        """Nothing: every record is on disk already."""
+        """Put every record on disk."""
+        self.flush()
 
     def _inside(self, path: Path) -> str:
         assert self._run is not None
@@ -216,6 +227,7 @@ class Trackers:
         # W&B first, because the last one opened is closed first: it uploads TensorBoard's finished files.
         wanted = sorted(experiment.track, key=lambda config: not isinstance(config, WandbTracker))
         self._wanted = [(config.type, _make(config, say)) for config in wanted]
+        self._files: Sequence[CsvTracker | JsonlTracker] = ()
         self.trackers: list[Tracker] = []
         self._names: dict[int, str] = {}
         """Of those that training goes on without, by `id`: all but the CSV and JSONL files."""
@@ -225,10 +237,10 @@ class Trackers:
 
         `resume_step`: the step of the loaded checkpoint, None for a fresh run.
         """
-        always: list[Tracker] = [CsvTracker(self._columns), JsonlTracker()]
-        for tracker in always:
-            tracker.start(self._run, self._experiment, resume_step)
-            self.trackers.append(tracker)
+        self._files = [CsvTracker(self._columns), JsonlTracker()]
+        for file in self._files:
+            file.start(self._run, self._experiment, resume_step)
+            self.trackers.append(file)
         for name, tracker in self._wanted:
             try:
                 with user_code("it", hint=""):
@@ -242,6 +254,11 @@ class Trackers:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Metrics of one update, to all."""
         self._tell(lambda tracker: tracker.scalars(step, values))
+
+    def flush(self) -> None:
+        """Put what the run's own files still hold back on disk."""
+        for file in self._files:
+            file.flush()
 
     def video(self, step: int, path: Path) -> None:
         """A finished video file, to all."""
