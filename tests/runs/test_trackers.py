@@ -84,23 +84,35 @@ def scalars_of(folder):
 def test_tensorboard_reads_back(make):
     pytest.importorskip("tensorboard")
     run, trackers = make("tensorboard")
+    folder = run.path / "tensorboard"
     feed(run, trackers)
     trackers.close("finished")
-    read = scalars_of(run.tensorboard)
+    read = scalars_of(folder)
     assert read["return_mean"] == [(10, 1.0), (20, 2.0), (30, 3.0)]
     assert read["kl"][1:] == [(20, 0.5), (30, 0.5)]
     assert set(read) == {"return_mean", "kl"}
 
 
+def test_tensorboard_goes_where_it_is_told(make, tmp_path):
+    pytest.importorskip("tensorboard")
+    run, trackers = make({"type": "tensorboard", "folder": str(tmp_path / "boards" / "x")})
+    trackers.start()
+    trackers.scalars(7, {"return_mean": 3.0})
+    trackers.close("finished")
+    assert scalars_of(tmp_path / "boards" / "x")["return_mean"] == [(7, 3.0)]
+    assert not (run.path / "tensorboard").exists()
+
+
 def test_tensorboard_forgets_what_a_resume_takes_back(make):
     pytest.importorskip("tensorboard")
     run, trackers = make("tensorboard")
+    folder = run.path / "tensorboard"
     feed(run, trackers)
     trackers.close("stopped")
     again = Trackers(run, run.experiment(), print)
     feed(run, again, start=20, steps=(25,))
     again.close("finished")
-    assert scalars_of(run.tensorboard)["return_mean"] == [(10, 1.0), (20, 2.0), (25, 2.5)]
+    assert scalars_of(folder)["return_mean"] == [(10, 1.0), (20, 2.0), (25, 2.5)]
     with (run.path / "progress.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["10", "20", "25"]
 

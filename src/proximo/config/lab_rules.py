@@ -68,15 +68,20 @@ def translate(sheet: Sheet) -> None:
         sheet.errors.append("environment.id: is required (for example BipedalWalker-v3)")
     if f"{LOOP}.total_timesteps" not in sheet.given:
         sheet.errors.append(f"{LOOP}.total_timesteps: is required (for example 500000)")
-    for path, ours in PLAIN.items():
-        if path in sheet.given:
-            sheet.put(path, ours, sheet.get(path))
     _environment(sheet)
-    _optimisation(sheet)
-    networks(sheet)
+    algorithm(sheet)
     _loop(sheet)
     _tracking(sheet)
     _defaults(sheet)
+
+
+def algorithm(sheet: Sheet) -> None:
+    """The algorithm's numbers and the networks."""
+    for path, ours in PLAIN.items():
+        if path in sheet.given:
+            sheet.put(path, ours, sheet.get(path))
+    _optimisation(sheet)
+    networks(sheet)
 
 
 def verbosity(sheet: Sheet) -> int | None:

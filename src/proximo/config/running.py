@@ -56,9 +56,11 @@ class VideoConfig(Node):
 
 
 class TensorboardTracker(Node):
-    """TensorBoard event files in the run's folder."""
+    """TensorBoard event files."""
 
     type: Literal["tensorboard"] = "tensorboard"
+    folder: str | None = None
+    """Where they go (default: `tensorboard` in the run's folder)."""
 
 
 class WandbTracker(Node):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from proximo.config.experiment import Experiment
+from proximo.config.experiment import Experiment, TensorboardTracker
 from proximo.config.load import dump_experiment, load_experiment
 from proximo.errors import RunError, UserError
 from proximo.runs import archive, checkpoint
@@ -131,10 +131,10 @@ class Run:
         """Folder for videos."""
         return self.path / "videos"
 
-    @property
-    def tensorboard(self) -> Path:
+    def tensorboard(self, experiment: Experiment) -> Path:
         """Folder for TensorBoard's event files."""
-        return self.path / "tensorboard"
+        chosen = [node.folder for node in experiment.track if isinstance(node, TensorboardTracker)]
+        return Path(chosen[0]) if chosen and chosen[0] else self.path / "tensorboard"
 
     # --- status and lock ---
 

@@ -128,7 +128,7 @@ class JsonlTracker:
 
 
 class TensorboardLog:
-    """TensorBoard event files in `<run>/tensorboard`, one event per update; needs no TensorFlow."""
+    """TensorBoard event files, one event per update; needs no TensorFlow."""
 
     def __init__(self) -> None:
         self._writer: Any = None
@@ -139,7 +139,7 @@ class TensorboardLog:
         events = optional("tensorboard.compat.proto.event_pb2", "tensorboard")
         self._event = events.Event
         self._summary = optional("tensorboard.compat.proto.summary_pb2", "tensorboard").Summary
-        self._writer = writers.EventFileWriter(str(run.tensorboard), flush_secs=10)
+        self._writer = writers.EventFileWriter(str(run.tensorboard(experiment)), flush_secs=10)
         if resume_step is not None:
             begins = events.SessionLog(status=events.SessionLog.START)
             step = resume_step + 1

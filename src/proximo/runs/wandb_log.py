@@ -38,6 +38,7 @@ class WandbLog:
         """Open online, or offline with one printed line where there is no login or no connection."""
         wandb = optional("wandb", "wandb")
         self._wandb, self._run = wandb, run
+        self._board = run.tensorboard(experiment)
         # Before its first use: what it prints by itself (about linked files, say) follows the settings of then.
         wandb.setup(wandb.Settings(silent=True))
         mode = self._mode()
@@ -82,9 +83,9 @@ class WandbLog:
         """Wait for the upload; a failed run is marked as such."""
         if self._session is None or self._run is None:
             return
-        if self._config.sync_tensorboard and self._run.tensorboard.is_dir():
-            for file in sorted(self._run.tensorboard.iterdir()):
-                self._session.save(str(file), base_path=str(self._run.path), policy="now")
+        if self._config.sync_tensorboard and self._board.is_dir():
+            for file in sorted(self._board.iterdir()):
+                self._session.save(str(file), base_path=str(self._board.parent), policy="now")
         self._session.finish(exit_code=1 if status == "failed" else 0)
 
     def _mode(self) -> str:

@@ -34,6 +34,28 @@ def test_page_says_what_counts(tmp_path, make):
     assert "None: no alarm" in page
 
 
+def test_runs_are_held_against_what_they_learnt_from(tmp_path, make):
+    hybrid, scratch = make(name="hybrid"), make(name="scratch", ppo={"gamma": 0.9}, rows=8)
+    for name, mean, ends in (("data set", 122.5, [112.5, 132.5]), ("clone", 72.5, None)):
+        fields = {"name": name, "return_mean": mean, "return_ci95": ends}
+        Run(hybrid).event("reference", 0, fields)
+    page = report(tmp_path, hybrid, scratch)
+    part = page[page.index("<h2>Against the demonstrations</h2>") :]
+    rows = re.findall(r"<tr>(.*?)</tr>", part[: part.index("</table>")])[1:]
+    cells = [[re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)] for row in rows]
+    said = {row[0]: [cell.replace("\u2212", "-") for cell in row[1:]] for row in cells}
+    # Random 22.5 is 0, the data set's 122.5 is 100; hybrid ends at 240, scratch at 160.
+    assert said["data set"] == ["122.5", "112.5 to 132.5", "100", "90 to 110"]
+    assert said["clone"][2] == "50"
+    assert said["hybrid"][2] == "218"
+    assert said["scratch"][2] == "138"
+    assert said["random policy"][2] == "0"
+    panel = page[page.index('data-metric="eval/return_mean"') :]
+    assert ">clone 72.5<" in panel[: panel.index("</figure>")]
+    assert "level-band" in panel[: panel.index("</figure>")]
+    assert "Against the demonstrations" not in report(tmp_path, scratch)
+
+
 def test_page_needs_nothing_but_itself(tmp_path, make):
     page = report(tmp_path, make())
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)

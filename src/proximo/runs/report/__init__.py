@@ -92,11 +92,12 @@ def _header(runs: Sequence[RunData], envs: Sequence[Environment]) -> Html:
 
 
 def _environment(env: Environment, several: bool, taken: set[Path], out: Path) -> list[Html]:
-    filmed = videos.section(env, taken, out)
+    filmed, scores = videos.section(env, taken, out), tables.scores(env)
     return [
         h("h2", {"class": "env"}, env.id) if several else Html(),
         sections.tiles(env),
         _section("Curves", sections.curves(env)),
+        Html() if scores is None else _section("Against the demonstrations", scores),
         _section("Results", join([tables.results(env), tables.every_run(env)])),
         Html() if filmed is None else _section("Videos", filmed),
         _section("Settings", sections.settings(env)),

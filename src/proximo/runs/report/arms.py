@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from proximo.runs.report.read import Final, RunData
+from proximo.runs.report.read import DATA_SET, Final, Reference, RunData
 from proximo.runs.statistics import mean_ci95
 
 NOT_COMPARED = frozenset({"name", "seed", "runs_dir"})
@@ -70,6 +70,26 @@ class Environment:
     def runs(self) -> list[RunData]:
         """All its runs."""
         return [run for arm in self.arms for run in arm.runs]
+
+    @property
+    def references(self) -> dict[str, Reference]:
+        """What its runs are held against, by name: the first run's that has it."""
+        found: dict[str, Reference] = {}
+        for run in self.runs:
+            found = {**run.references, **found}
+        return found
+
+    @property
+    def random(self) -> float | None:
+        """Mean return of the random policy."""
+        return next((arm.random for arm in self.arms if arm.random is not None), None)
+
+    def score(self, value: float) -> float | None:
+        """A return where the random policy has 0 and the data set 100; None where one of these is unknown."""
+        data, random = self.references.get(DATA_SET), self.random
+        if data is None or random is None or data.mean == random:
+            return None
+        return 100.0 * (value - random) / (data.mean - random)
 
 
 def environments(runs: Sequence[RunData]) -> list[Environment]:

@@ -7,7 +7,7 @@ without JavaScript; the page's script only adds the numbers under the pointer.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from proximo.runs.report.arms import Arm
 from proximo.runs.report.curves import Curve
 from proximo.runs.report.html import Html, h, join
 from proximo.runs.report.metrics import Metric
-from proximo.runs.report.read import Floats
+from proximo.runs.report.read import Floats, Reference
 
 FEW = 3
 """Curves of at most this many points show them as dots; evaluations, which are far apart, always do."""
@@ -72,13 +72,18 @@ def value_axis(curves: Sequence[Curve], baselines: Sequence[float], bounded: boo
     return axis(low - room, high + room)
 
 
-def panel(metric: Metric, drawn: Sequence[tuple[Arm, Curve]], last_step: float) -> Html:
-    """The figure of one metric."""
+def panel(
+    metric: Metric,
+    drawn: Sequence[tuple[Arm, Curve]],
+    last_step: float,
+    references: Mapping[str, Reference] | None = None,
+) -> Html:
+    """The figure of one metric; `references` are lines across panels of returns."""
     curves = [curve for _, curve in drawn]
-    returns = metric.key.endswith("return_mean")
-    randoms = sorted({arm.random for arm, _ in drawn if arm.random is not None}) if returns else []
+    levels = _levels(drawn, references or {}) if metric.key.endswith("return_mean") else []
     across = axis(0.0, max(last_step, 1.0))
-    up = value_axis(curves, randoms, metric.share)
+    ends = [end for _, one in levels for end in (one.mean, one.low, one.high) if math.isfinite(end)]
+    up = value_axis(curves, ends, metric.share)
     labels = [_label(tick, up, metric.share) for tick in up.ticks]
     gutter = max((len(label) for label in labels), default=1)
     unit = h("span", {"class": "unit"}, metric.unit) if metric.unit else ""
@@ -88,15 +93,25 @@ def panel(metric: Metric, drawn: Sequence[tuple[Arm, Curve]], last_step: float) 
         {"class": "plot", "style": f"--gutter:{gutter}ch", "data-x1": repr(across.high),
          "data-y0": repr(up.low), "data-y1": repr(up.high), "data-share": "1" if metric.share else None,
          "data-digits": str(_hover_digits(up, metric.share))},
-        _svg(metric, drawn, across, up, randoms),
+        _svg(metric, drawn, across, up, levels),
         h("div", {"class": "ys", "aria-hidden": "true"}, *(
             h("span", {"style": f"top:{100 - 100 * float(up.place(np.array(t))):.2f}%"}, label)
             for t, label in zip(up.ticks, labels, strict=True))),
         h("div", {"class": "xs", "aria-hidden": "true"}, *(
             h("span", {"style": f"left:{100 * t / across.high:.2f}%"}, words.short(t)) for t in across.ticks)),
-        *(_baseline(value, up) for value in randoms),
+        *(_baseline(name, one, up, i) for i, (name, one) in enumerate(levels)),
     )  # fmt: skip
     return h("figure", {"class": "panel", "data-metric": metric.key}, heading, plot, _last(metric, drawn))
+
+
+RANDOM = "random"
+Level = tuple[str, Reference]
+
+
+def _levels(drawn: Sequence[tuple[Arm, Curve]], references: Mapping[str, Reference]) -> list[Level]:
+    """The lines across a panel of returns: the random policy's, and what the runs are held against."""
+    randoms = sorted({arm.random for arm, _ in drawn if arm.random is not None})
+    return [*((RANDOM, Reference(value, math.nan, math.nan)) for value in randoms), *references.items()]
 
 
 def swatch(arm: Arm) -> Html:
@@ -112,7 +127,7 @@ def style(arm: Arm) -> str:
 
 
 def _svg(
-    metric: Metric, drawn: Sequence[tuple[Arm, Curve]], across: Axis, up: Axis, randoms: Sequence[float]
+    metric: Metric, drawn: Sequence[tuple[Arm, Curve]], across: Axis, up: Axis, levels: Sequence[Level]
 ) -> Html:
     said = "; ".join(f"{arm.label}: {_value(float(_end(curve)), metric)}" for arm, curve in drawn)
     grid = [h("line", {"class": "grid", "x1": "0", "x2": "1000", "y1": y, "y2": y}) for y in
@@ -120,7 +135,7 @@ def _svg(
     parts = [
         h("title", {}, f"{metric.title} over environment steps; at the end {said}"),
         h("g", {}, *grid),
-        *(_random_line(value, up) for value in randoms),
+        *(_level(name, one, up) for name, one in levels),
         *(_arm(arm, curve, across, up, metric.key.startswith("eval/")) for arm, curve in drawn),
     ]
     attributes = {"viewBox": "0 0 1000 1000", "preserveAspectRatio": "none", "role": "img"}
@@ -157,18 +172,24 @@ def _arm(arm: Arm, curve: Curve, across: Axis, up: Axis, dotted: bool) -> Html:
     return h("g", {"class": f"arm {style(arm)}", "data-arm": arm.label, "data-over": curve.over}, *drawn)
 
 
-def _random_line(value: float, up: Axis) -> Html:
-    y = _xy(SIDE * (1 - up.place(np.array([value]))))[0]
-    line = h("line", {"class": "random", "x1": "0", "x2": "1000", "y1": y, "y2": y})
-    return h("g", {}, h("title", {}, f"random policy: {words.number(value)}"), line)
+def _level(name: str, one: Reference, up: Axis) -> Html:
+    y, low, high = _xy(SIDE * (1 - up.place(np.array([one.mean, one.low, one.high]))))
+    said = "random policy" if name == RANDOM else name
+    drawn: list[str] = [h("title", {}, f"{said}: {words.number(one.mean)}")]
+    if math.isfinite(one.low):
+        box = {"x": "0", "width": "1000", "y": high, "height": f"{float(low) - float(high):.1f}"}
+        drawn.append(h("rect", {"class": "level-band", **box}))
+    shade = "random" if name == RANDOM else "level"
+    drawn.append(h("line", {"class": shade, "x1": "0", "x2": "1000", "y1": y, "y2": y}))
+    return h("g", {}, *drawn)
 
 
-def _baseline(value: float, up: Axis) -> Html:
-    at = 100 - 100 * float(up.place(np.array(value)))
+def _baseline(name: str, one: Reference, up: Axis, place: int) -> Html:
+    at = 100 - 100 * float(up.place(np.array(one.mean)))
     side = "under" if at < 15 else "over"
-    return h(
-        "span", {"class": f"baseline {side}", "style": f"top:{at:.2f}%"}, f"random {words.number(value, 3)}"
-    )
+    text = f"{name} {words.number(one.mean, 3)}"
+    # Beside each other, for two may be at the same height.
+    return h("span", {"class": f"baseline {side}", "style": f"top:{at:.2f}%;right:{7 * place}rem"}, text)
 
 
 def _last(metric: Metric, drawn: Sequence[tuple[Arm, Curve]]) -> Html:

@@ -43,6 +43,20 @@ class Final:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A return that the run is to be held against, such as that of the data it learnt from."""
+
+    mean: float
+    low: float
+    """Bounds of the 95 % interval over episodes; nan where there is none."""
+    high: float
+
+
+DATA_SET = "data set"
+"""The reference whose mean return is the score 100; that of the random policy is 0."""
+
+
+@dataclass(frozen=True)
 class RunData:
     """One run, read."""
 
@@ -119,6 +133,16 @@ class RunData:
         """Mean return of the random policy, where the run measured it."""
         values = [e.get("random_return_mean") for e in self.events if e["kind"] == "result"]
         return next((float(v) for v in reversed(values) if v is not None), None)
+
+    @property
+    def references(self) -> dict[str, Reference]:
+        """The returns that were noted for comparison, by name; the newest of each."""
+        found = {}
+        for event in self.events:
+            if event["kind"] == "reference":
+                low, high = event.get("return_ci95") or (math.nan, math.nan)
+                found[str(event["name"])] = Reference(float(event["return_mean"]), low, high)
+        return found
 
     @cached_property
     def final(self) -> Final | None:

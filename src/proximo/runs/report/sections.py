@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from proximo.runs.report import words
 from proximo.runs.report.arms import Arm, Environment, differences
@@ -60,7 +59,7 @@ def curves(env: Environment) -> Html:
     last = max((run.step for run in env.runs), default=0)
     by_group: dict[str, list[Html]] = {"main": [], "learning": [], "more": []}
     for metric in panels(name for run in env.runs for name in run.columns):
-        figure = _panel(metric, env.arms, float(last))
+        figure = _panel(metric, env, float(last))
         if figure is not None:
             by_group[metric.group].append(figure)
     if not any(by_group.values()):
@@ -79,13 +78,13 @@ def curves(env: Environment) -> Html:
     return join(parts)
 
 
-def _panel(metric: Metric, arms: Sequence[Arm], last: float) -> Html | None:
-    drawn = [(arm, found) for arm in arms if (found := curve(arm, metric.key)) is not None]
+def _panel(metric: Metric, env: Environment, last: float) -> Html | None:
+    drawn = [(arm, found) for arm in env.arms if (found := curve(arm, metric.key)) is not None]
     flat = all(len(set(values.tolist())) == 1 for _, found in drawn for values in [found.mean])
     # A count that never moves (epochs, say) is a setting, not a curve; one point may still become one.
     if not drawn or (flat and metric.group == "more"):
         return None
-    return panel(metric, drawn, last)
+    return panel(metric, drawn, last, env.references)
 
 
 def phases(env: Environment) -> Html:

@@ -68,6 +68,31 @@ def results(env: Environment) -> Html:
     return table("Final results by arm", head, rows, titles=titles, text=(0, 7))
 
 
+def scores(env: Environment) -> Html | None:
+    """Arms beside what they are held against, with normalised scores; None where there is nothing of the kind."""
+    if not env.references:
+        return None
+    head = ("who", "return", "95 % interval", "score", "95 % interval")
+    titles = ("", "mean", "", "0: the random policy, 100: the mean of the data set", "")
+    known: list[tuple[str | Html, tuple[float, float, float]]] = [
+        (name, (one.mean, one.low, one.high)) for name, one in env.references.items()
+    ]
+    for arm in env.arms:
+        if arm.final is not None:
+            known.append((h("span", {"class": "arm-name"}, swatch(arm), arm.label), arm.final))
+    rows = []
+    for name, (mean, low, high) in known:
+        score, *ends = (env.score(value) for value in (mean, low, high))
+        bounds = words.NOTHING if ends[0] is None or ends[1] is None else words.interval(ends[0], ends[1])
+        rows.append((name, words.number(mean), words.interval(low, high), words.number(score, 3), bounds))
+    if env.random is not None:
+        score = env.score(env.random)
+        rows.append(
+            ("random policy", words.number(env.random), words.NOTHING, words.number(score, 3), words.NOTHING)
+        )
+    return table("Against the demonstrations", head, rows, titles=titles, text=(0,))
+
+
 def _seeds(arm: Arm) -> str:
     return f"{len(arm.runs)} ({arm.unfinished} unfinished)" if arm.unfinished else str(len(arm.runs))
 
