@@ -72,6 +72,7 @@ class GymVectorEnv:
     def __init__(self, env: GymVector, config: EnvConfig, device: torch.device, first_env: int = 0) -> None:
         self._env, self._config, self._device = env, config, device
         self._mode = autoreset_mode(env)
+        self._next_step = self._mode is AutoresetMode.NEXT_STEP
         self._count, space = env.num_envs, env.single_action_space
         check_action_space(space, config.id)
         self._raw_leaves = observation_leaves(env.single_observation_space, config.id)
@@ -145,20 +146,22 @@ class GymVectorEnv:
         self._fill(terminated, ends, "terminated")
         self._fill(truncated, stops, "truncated")
         done = terminated | truncated
-        if self._mode is AutoresetMode.NEXT_STEP:
+        if self._next_step:
             np.logical_not(self._was_done, out=valid)
         else:
             valid[:] = True
-        self._check_reward(reward, given)
+        if not all_finite(reward):
+            self._refuse_reward(reward, given)
         # The cheapest way to ask whether any is True.
         rows = np.flatnonzero(done) if 1 in done.tobytes() else self._nobody
         self._read(raw, info, obs, rows if self._mode is AutoresetMode.DISABLED else None)
         self._check_finite(obs, given)
-        if info and self._infos.names:
+        named = bool(self._infos.names)
+        if info and named:
             self._numbers(info, rows)
         final = self._final(rows, obs, info) if len(rows) else self._no_final
         self._was_done = done
-        return final, self._info_tensors(self._infos.take())
+        return final, self._info_tensors(self._infos.take()) if named else {}
 
     def configure(self, params: Mapping[str, Any]) -> None:
         """Hand parameters to the vector environment's own `configure`; `UserError` where it has none."""
@@ -210,8 +213,8 @@ class GymVectorEnv:
             obs[key][...] = info[key]
 
     def _fill(self, target: Array, value: Any, name: str) -> None:
-        # NumPy would spread one copy's numbers over all of them.
-        if np.shape(value) != target.shape:
+        # NumPy would spread one copy's numbers over all of them. Asking an array itself is the cheaper question.
+        if getattr(value, "shape", None) != target.shape and np.shape(value) != target.shape:
             raise RunError(
                 f"{self._config.id} gave {name!r} in shape {np.shape(value)}, not {target.shape}: one row a copy"
             )
@@ -282,13 +285,12 @@ class GymVectorEnv:
                     for index in np.flatnonzero(there):
                         self._infos.put(name, int(index), values[index], key)
 
-    def _check_reward(self, reward: Array, given: Array) -> None:
-        if not all_finite(reward):
-            index = int(np.flatnonzero(~np.isfinite(reward))[0])
-            raise RunError(
-                f"{self.spec.id}, environment {index}, action {given[index].tolist()}, gave the reward "
-                f"{reward[index]}; rewards must be finite"
-            )
+    def _refuse_reward(self, reward: Array, given: Array) -> None:
+        index = int(np.flatnonzero(~np.isfinite(reward))[0])
+        raise RunError(
+            f"{self.spec.id}, environment {index}, action {given[index].tolist()}, gave the reward "
+            f"{reward[index]}; rewards must be finite"
+        )
 
     def _check_finite(self, obs: Mapping[str, Array], when: str | Array) -> None:
         bad = first_non_finite(obs)
