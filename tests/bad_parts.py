@@ -335,7 +335,7 @@ class BadSource:
     def collect(self, policy):
         raise EOFError("no more\ndemonstrations")
 
-    def correct(self, logp_old, logp_behavior):
+    def correct(self, comparison):
         raise NotImplementedError
 
 

@@ -12,6 +12,7 @@ from proximo.config import experiment as cfg
 from proximo.config.registry import build as build_class
 from proximo.config.registry import resolve
 from proximo.core import rng
+from proximo.core.anneal import Line
 from proximo.core.batching import Batching, RowBatches, SequenceBatches
 from proximo.core.collect import Collector
 from proximo.core.engines.choose import choose_engine
@@ -25,6 +26,8 @@ from proximo.core.returns import Recursions
 from proximo.core.streams import Stream
 from proximo.core.timer import Timer
 from proximo.core.types import EnvSpec, LossTerm, RewardTerm, Source, VecEnv
+from proximo.core.warm_start import WarmStart
+from proximo.demos.source import DemoSource
 from proximo.envs.make import choose_backend, make_env
 from proximo.envs.processors import cores
 from proximo.policies.actor_critic import ActorCritic
@@ -44,7 +47,9 @@ class Built:
     collector: Collector | OverlappedCollector
     device: torch.device
     choices: dict[str, Any]
-    """What was chosen automatically: `engine`, `threads`, `precision`, and `env` with its backend."""
+    """What was chosen automatically: `engine`, `threads`, `precision`, `env` with its backend, `demos`."""
+    demos: Sequence[DemoSource] = ()
+    warm_start: WarmStart | None = None
 
     def stateful(self) -> dict[str, Any]:
         """Name → part for everything whose state goes into the checkpoint."""
@@ -119,12 +124,12 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
         env, exp.ppo.num_steps, exp.seed, device, sequence_length=length, timer=timer, name="env"
     )
     policy_loss = PolicyLoss(exp.ppo.clip, exp.ppo.normalize_advantage == "minibatch")
-    losses, others = _losses(exp, policy_loss), _other_sources(exp, env.spec)
-    only_others = exp.mix_ratio == 1.0 and bool(others)
+    losses, demos = _losses(exp, policy_loss), _demos(exp, env.spec, policy, device, say)
+    others: list[Source] = [*demos, *_own_sources(exp, env.spec)]
     batching, optimizer = _batching(exp, policy.recurrent, length), _optimizer(exp, policy)
-    engine, reason = choose_engine(
-        exp.engine, policy, losses, others if only_others else [collector, *others], batching, say
-    )
+    sources = others if exp.from_data_alone else [collector, *others]
+    warm = exp.warm_start_steps > 0
+    engine, reason = choose_engine(exp.engine, policy, losses, sources, batching, say, warm_start=warm)
     collector.stepping = engine.stepping(env)
     say(f"engine: {engine.name} ({reason}); PyTorch threads: {threads} ({work})")
     if convolves(policy):
@@ -135,7 +140,7 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
     source = OverlappedCollector(collector, lambda: engine.actor(acting)) if exp.ppo.overlap else collector
     parts = Parts(
         policy=acting,
-        sources=others if only_others else [source, *others],
+        sources=others if exp.from_data_alone else [source, *others],
         terms=_terms(exp),
         streams=_streams(exp, env.spec.num_envs, device, engine.recursions),
         losses=losses,
@@ -143,14 +148,20 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
         batching=batching,
         engine=engine,
         plan=Plan(exp.ppo.epochs, exp.ppo.target_kl, exp.ppo.lr_schedule == "adaptive"),
-        schedules=[optimizer.at, *([policy_loss.shrink] if exp.ppo.clip_schedule == "linear" else [])],
+        schedules=[optimizer.at, *_schedules(exp, policy_loss, losses, batching)],
         advantages=[normalize_rollout_advantages] if exp.ppo.normalize_advantage == "rollout" else [],
         timer=timer,
     )
     # Written into the run: a later measurement of the backends must not change what it is resumed with.
     env_config = exp.env.model_copy(update={"backend": backend})
     choices = {"engine": engine.name, "threads": threads, "precision": precision, "env": env_config}
-    return Built(PPO(parts, exp.ppo.total_steps), policy, env, source, device, choices)
+    choices["demos"] = {
+        **exp.demos,
+        **{s.name: exp.demos[s.name].model_copy(update={"behavior": s.behavior}) for s in demos},
+    }
+    updates = -(-exp.warm_start_steps // (exp.ppo.num_steps * env.spec.num_envs))
+    warm_start = WarmStart(updates, policy.actor_parameters(), optimizer) if updates else None
+    return Built(PPO(parts, exp.ppo.total_steps), policy, env, source, device, choices, demos, warm_start)
 
 
 def _telling(exp: cfg.Experiment) -> cfg.EnvConfig:
@@ -175,10 +186,25 @@ def _optimizer(exp: cfg.Experiment, policy: ActorCritic) -> Optimizer:
 
 def _batching(exp: cfg.Experiment, recurrent: bool, length: int) -> Batching:
     key = rng.stream_key(exp.seed, "minibatch")
-    mix = exp.mix_ratio if exp.sources else 0.0
     if recurrent:
-        return SequenceBatches(exp.ppo.minibatch_size, length, mix, key)
-    return RowBatches(exp.ppo.minibatch_size, mix, key)
+        return SequenceBatches(exp.ppo.minibatch_size, length, exp.shares, key)
+    return RowBatches(exp.ppo.minibatch_size, exp.shares, key)
+
+
+def _schedules(
+    exp: cfg.Experiment, policy_loss: PolicyLoss, losses: Sequence[LossTerm], batching: Batching
+) -> list[Callable[[float], None]]:
+    found: list[Callable[[float], None]] = []
+    if exp.ppo.clip_schedule == "linear":
+        found.append(policy_loss.shrink)
+    found += [term.anneal for term in losses if isinstance(term, CloningLoss) and term.line.moves]
+    shares = {name: Line(n.mix_ratio, n.mix_ratio_end, n.until) for name, n in exp.demos.items()}
+    moving = {name: share for name, share in shares.items() if share.moves}
+
+    def share(progress: float) -> None:
+        batching.shares.update({name: line(progress) for name, line in moving.items()})
+
+    return [*found, share] if moving else found
 
 
 def _streams(
@@ -215,22 +241,34 @@ def _terms(exp: cfg.Experiment) -> list[RewardTerm]:
 
 def _losses(exp: cfg.Experiment, policy_loss: PolicyLoss) -> list[LossTerm]:
     ppo = exp.ppo
-    losses: list[LossTerm] = [
-        policy_loss,
-        ValueLoss(ppo.value_coef, ppo.value_clip),
-        EntropyLoss(ppo.entropy_coef),
-    ]
+    losses: list[LossTerm] = [EntropyLoss(ppo.entropy_coef)]
+    if ppo.surrogate:
+        losses = [policy_loss, ValueLoss(ppo.value_coef, ppo.value_clip), *losses]
+    elif ppo.value_coef:
+        losses = [ValueLoss(ppo.value_coef, ppo.value_clip), *losses]
     for name, node in exp.losses.items():
         if isinstance(node, cfg.CloningLoss):
-            losses.append(CloningLoss(name, node.weight))
+            losses.append(CloningLoss(name, Line(node.weight, node.weight_end, node.until)))
         else:
             function = build_class(resolve(node.type), node.kwargs, where=f"losses.{name}")
             losses.append(CustomLoss(name, node.weight, function))
     return losses
 
 
-def _other_sources(exp: cfg.Experiment, spec: EnvSpec) -> list[Source]:
+def _own_sources(exp: cfg.Experiment, spec: EnvSpec) -> list[Source]:
     return [
         build_class(resolve(node.type), node.kwargs, exp, spec, where=f"sources.{name}")
         for name, node in exp.sources.items()
+        if name in exp.shares
     ]
+
+
+def _demos(
+    exp: cfg.Experiment, spec: EnvSpec, policy: ActorCritic, device: torch.device, say: Say
+) -> list[DemoSource]:
+    if not exp.demos:
+        return []
+    # Reading data sets needs packages that only demonstrations need.
+    from proximo.demos.make import demo_sources
+
+    return demo_sources(exp, spec, policy, lambda: build_policy(exp, spec, device), say)

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from proximo.agent import checkpoint_folder
 from proximo.config.experiment import Experiment
 from proximo.errors import ProximoError, RunError, UserError, in_one_line, out_of_memory
+from proximo.prepare import load_given
 from proximo.runs import archive, checkpoint
 from proximo.runs.files import safe_name
-from proximo.runs.restore import detail
 from proximo.runs.run import Run
 from proximo.training import Result, Training
 
@@ -29,8 +28,7 @@ def train(experiment: Experiment, *, verbosity: int = 0) -> Result:
     try:
         with _held(run, experiment):
             training = Training(experiment, run, verbosity)
-            if experiment.init_from is not None:
-                _start_from(training, experiment.init_from)
+            load_given(training.experiment, training.built)
             run.write_experiment(training.experiment)
             return _go(training, fresh=True)
     except BaseException as error:
@@ -120,14 +118,3 @@ def _out_of_memory(experiment: Experiment) -> str:
         f"({experiment.ppo.num_steps}), ppo.minibatch_size ({experiment.ppo.minibatch_size}) or the networks "
         "(policy.*); checkpoints are intact"
     )
-
-
-def _start_from(training: Training, path: str) -> None:
-    folder = checkpoint_folder(Run.open(path))
-    state = checkpoint.load_part(folder, "policy")
-    try:
-        training.built.policy.load_state_dict(state)
-    except RuntimeError as error:
-        raise UserError(
-            f"init_from={path}: its policy does not fit this experiment's spaces and networks ({detail(error)})"
-        ) from error

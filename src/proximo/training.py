@@ -12,10 +12,10 @@ from typing import Any
 
 from proximo.build import build, choose_device
 from proximo.config.experiment import Experiment
-from proximo.core.collect import prime
 from proximo.core.memory import check_rollout
 from proximo.core.timer import Timer
 from proximo.errors import ProximoError, RunError, in_one_line
+from proximo.prepare import prepare
 from proximo.runs import checkpoint, hooks, own_hooks
 from proximo.runs.columns import EpisodeWindow, columns
 from proximo.runs.console import Console
@@ -25,6 +25,7 @@ from proximo.runs.restore import restore, states
 from proximo.runs.run import Run
 from proximo.runs.signals import stop_on_signals
 from proximo.runs.trackers import Trackers
+from proximo.runs.warm_start import TellWarmStart
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class Training:
             hooks.Videos(experiment),
             self.checkpoints,
         ]
+        if self.built.warm_start is not None:
+            self.hooks.insert(0, TellWarmStart(self.built.warm_start))
         self.trackers = Trackers(run, experiment, self.say, columns(experiment), self.console.warn)
 
     # --- what hooks may use ---
@@ -182,12 +185,9 @@ class Training:
             self.say(f"env.backend: {self.experiment.env.backend} cannot restore episodes; they start afresh")
 
     def begin(self) -> None:
-        """Let hooks prepare a fresh run, then set the observation statistics and the environments."""
+        """Let hooks prepare a fresh run, then set the statistics and the environments."""
         self._call("at_start")
-        steps = self.experiment.ppo.prime_steps
-        if self.experiment.policy.normalize_obs and steps and not self.experiment.init_from:
-            taken = prime(self.built.env, self.built.policy, steps, self.experiment.seed, self.device)
-            self.ppo.step += taken
+        self.ppo.step += prepare(self.experiment, self.built)
 
     def run_to_end(self) -> Result:
         """Iterate until `ppo.total_steps`, a stop or a signal; the run's status says which."""

@@ -44,7 +44,7 @@ class Given:
 
     name, fresh, off_policy = "env", True, False
 
-    def correct(self, logp_old, logp_behavior):
+    def correct(self, comparison):
         return Correction()
 
 
@@ -109,7 +109,7 @@ def test_first_gradient():
     for case in SPACES:
         golden, policy, data = prepared(case)
         rows = golden["orders"][0][:MINIBATCH]
-        parts = RowBatches(MINIBATCH, 0.0, 0)
+        parts = RowBatches(MINIBATCH, {}, 0)
         units = parts.units(data)
         units.fields = {name: entry[rows] for name, entry in units.fields.items()}
         units.count = MINIBATCH
@@ -132,7 +132,7 @@ def test_a_whole_update(case, engine, monkeypatch):
     golden, policy, data = prepared(case)
     monkeypatch.setattr(batching, "permutation", lambda key, index, rows, device: golden["orders"][index])
     chosen = Eager() if engine == "eager" else Native(policy)
-    rows = RowBatches(MINIBATCH, 0.0, 0)
+    rows = RowBatches(MINIBATCH, {}, 0)
     metrics = chosen.learn(
         policy,
         Optimizer(policy, 3e-3, "constant", 0.01, 0.5, 1e-5, 0.0),

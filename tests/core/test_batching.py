@@ -7,10 +7,10 @@ from proximo.core.batching import RowBatches, SequenceBatches, Units
 from proximo.core.losses import standardize
 
 
-def rows(count, fresh, first=0):
+def rows(count, fresh, first=0, name="env"):
     number = torch.arange(first, first + count)
     fields = {name: number.float() for name in ("logp_behavior", "logp_old", "advantage")}
-    return Units(fields | {"action": number}, count, fresh, 0)
+    return Units(fields | {"action": number}, count, fresh, 0, name)
 
 
 def sequences(count, length, fresh):
@@ -19,11 +19,11 @@ def sequences(count, length, fresh):
     }
     fields["action"] = torch.zeros(length, count, dtype=torch.int64)
     fields["start"] = torch.zeros(length, count, dtype=torch.bool)
-    return Units(fields, count, fresh, 1)
+    return Units(fields, count, fresh, 1, "env" if fresh else "a")
 
 
 def test_every_row_once_and_the_last_minibatch_scaled():
-    batches = list(RowBatches(32, 0.0, 7).epoch([rows(80, True)]))
+    batches = list(RowBatches(32, {}, 7).epoch([rows(80, True)]))
     assert [batch.action.numel() for batch in batches] == [32, 32, 16]
     assert [batch.scale for batch in batches] == [1.0, 1.0, 0.5]
     assert sorted(torch.cat([batch.action for batch in batches]).tolist()) == list(range(80))
@@ -32,7 +32,7 @@ def test_every_row_once_and_the_last_minibatch_scaled():
 
 def test_epochs_are_shuffled_differently_and_by_the_key():
     def order(key, epochs):
-        batching = RowBatches(100, 0.0, key)
+        batching = RowBatches(100, {}, key)
         return [next(iter(batching.epoch([rows(100, True)]))).action.tolist() for _ in range(epochs)]
 
     first, second = order(1, 2)
@@ -42,8 +42,8 @@ def test_epochs_are_shuffled_differently_and_by_the_key():
 
 
 def test_shares_of_demonstrations():
-    parts = [rows(60, True), rows(50, False, 1000), rows(40, False, 2000)]
-    batches = list(RowBatches(32, 0.25, 7).epoch(parts))
+    parts = [rows(60, True), rows(50, False, 1000, "a"), rows(40, False, 2000, "b")]
+    batches = list(RowBatches(32, {"a": 0.125, "b": 0.125}, 7).epoch(parts))
     kinds = [
         [int((batch.action // 1000 == kind).sum()) for kind in range(3)] for batch in batches
     ]  # fresh, first and second data
@@ -53,9 +53,31 @@ def test_shares_of_demonstrations():
         assert torch.equal(batch.fresh, batch.action < 1000)
 
 
+def test_data_alone_are_all_seen_in_their_shares():
+    """One pass over the source that lasts longest; the other begins again. Every row of both is seen."""
+    parts = [rows(90, False, 0, "a"), rows(20, False, 1000, "b")]
+    batches = list(RowBatches(30, {"a": 0.6, "b": 0.4}, 7).epoch(parts))
+    kinds = [[int((batch.action // 1000 == kind).sum()) for kind in range(2)] for batch in batches]
+    assert kinds == [[18, 12]] * 5
+    seen = torch.cat([batch.action for batch in batches])
+    assert seen[seen < 1000].sort().values.tolist() == list(range(90))
+    assert set(seen[seen >= 1000].tolist()) == set(range(1000, 1020))
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.1, 0.25, 0.5, 0.7])
+def test_an_epoch_is_one_pass_over_the_fresh_rows(mix):
+    parts = [rows(640, True), rows(2000, False, 1000, "a")]
+    batches = list(RowBatches(64, {"a": mix}, 7).epoch(parts))
+    fresh = torch.cat([b.action if b.fresh is None else b.action[b.fresh] for b in batches])
+    assert fresh.sort().values.tolist() == list(range(640))
+    for batch in batches[:-1]:
+        assert batch.action.numel() == 64
+        assert (0 if batch.fresh is None else int((~batch.fresh).sum())) == round(64 * mix)
+
+
 @pytest.mark.parametrize("mix", [0.1, 0.5, 0.9])
 def test_minibatches_of_one_sequence_hold_both_sides(mix):
-    batching = SequenceBatches(16, 16, mix, 7)
+    batching = SequenceBatches(16, 16, {"a": mix}, 7)
     batches = list(batching.epoch([sequences(5, 16, True), sequences(3, 16, False)]))
     assert len(batches) == 5
     for batch in batches:

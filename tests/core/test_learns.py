@@ -134,7 +134,7 @@ def with_demos(built):
     parts = built.ppo.parts
     source = DemoSource(chain_dataset(), 32, 8, seed=3)
     parts.sources = [*parts.sources, source]
-    parts.batching.mix_ratio = 0.5
+    parts.batching.shares = {"demos": 0.5}
 
 
 def test_demonstrations_solve_what_chance_does_not():

@@ -85,7 +85,11 @@ def test_learning_begins_at_ratio_one(memory, length):
     rollout = source.collect(made.policy)
     rollout.rewards = {term.name: term(rollout) for term in terms}
     data = evaluate(made.policy, rollout, source, streams, terms)
-    batching = RowBatches(8, 0.0, 1) if memory == "none" else SequenceBatches(16, length, 0.0, 1)
+    batching = (
+        RowBatches(8, {"demos": 1.0}, 1)
+        if memory == "none"
+        else SequenceBatches(16, length, {"demos": 1.0}, 1)
+    )
     batches = list(batching.epoch([batching.units(data)]))
     assert sum(batch.action.numel() for batch in batches) == 48
     for batch in batches:

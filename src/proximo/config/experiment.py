@@ -5,11 +5,13 @@ The string under a field is the only place where that field is explained.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from proximo.config.base import Count, Custom, Fraction, Node, NonNegative, Positive, Widths
+from proximo.config.demos import CustomSource, DemosConfig
 from proximo.config.policy import (
     AutoEncoder,
     AutoHead,
@@ -68,6 +70,8 @@ __all__ = [
     "Custom",
     "CustomLoss",
     "CustomReward",
+    "CustomSource",
+    "DemosConfig",
     "EncoderConfig",
     "EnvConfig",
     "EnvReward",
@@ -174,6 +178,10 @@ class Experiment(Node):
     """Folder that receives the run's folder."""
     init_from: str | None = None
     """A run (or checkpoint) whose policy weights and statistics to start from."""
+    log_std_subtract: NonNegative = 0.0
+    """Lower the logarithm of the policy's deviation by this before training, so that a clone explores less."""
+    warm_start_steps: Annotated[int, Field(ge=0)] = 0
+    """Environment steps that train the critic alone, at first (counted; rounded up to whole rollouts)."""
     env: EnvConfig
     policy: PolicyConfig = PolicyConfig()
     ppo: PpoConfig = PpoConfig()
@@ -183,10 +191,10 @@ class Experiment(Node):
     """Further reward terms by name (the environment's own is always there)."""
     losses: dict[str, LossConfig] = {}
     """Further loss terms by name (policy, value and entropy are configured under `ppo`)."""
-    sources: dict[str, Custom] = {}
-    """Further sources of rollouts by name, such as demonstrations."""
-    mix_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
-    """Share of each minibatch that comes from `sources` (only where there are any)."""
+    demos: dict[str, DemosConfig] = {}
+    """Demonstrations to learn from, by name; for how to learn from them see also `type: cloning` of `losses`."""
+    sources: dict[str, CustomSource] = {}
+    """Further sources of rollouts by name, classes of your own."""
     hooks: dict[str, HookConfig] = {}
     """Objects called at named moments of the training: a built-in one or a class of your own."""
     eval: EvalConfig = EvalConfig()
@@ -226,8 +234,7 @@ class Experiment(Node):
         for name in self.streams:
             if name not in used:
                 raise ValueError(f"streams.{name}: no reward term writes to it")
-        if self.ppo.overlap and self.sources and self.mix_ratio == 1.0:
-            raise ValueError("ppo.overlap: with mix_ratio=1 nothing is collected that could overlap")
+        self._check_sources()
         rows = self.ppo.num_steps * self.env.num_envs
         if self.ppo.minibatch_size > rows:
             raise ValueError(
@@ -240,3 +247,41 @@ class Experiment(Node):
                 f"policy.head.sample_freq={head.sample_freq} must divide ppo.num_steps={self.ppo.num_steps}"
             )
         return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of each minibatch by source, at the start of the training; sources of share 0 for good are left out."""
+        found = {
+            name: node.mix_ratio for name, node in self.demos.items() if node.mix_ratio or node.mix_ratio_end
+        }
+        return found | {name: node.mix_ratio for name, node in self.sources.items() if node.mix_ratio}
+
+    @property
+    def from_data_alone(self) -> bool:
+        """No environment is stepped: the sources take the whole of each minibatch."""
+        return math.isclose(sum(self.shares.values()), 1.0)
+
+    def _check_sources(self) -> None:
+        for name in ("env", *self.sources):
+            if name in self.demos or (name == "env" and name in self.sources):
+                raise ValueError(f"the source {name!r} exists already; choose another name")
+        ends = {
+            name: node.mix_ratio if node.mix_ratio_end is None else node.mix_ratio_end
+            for name, node in self.demos.items()
+        }
+        for shares in (self.shares, self.shares | ends):
+            if sum(shares.values()) > 1.0 + 1e-9:
+                each = ", ".join(f"{name} {share:g}" for name, share in shares.items())
+                raise ValueError(f"the shares of the sources (mix_ratio) add up to more than 1: {each}")
+        if self.from_data_alone and self.shares | ends != self.shares:
+            raise ValueError(
+                "demos: where the shares add up to 1 no environment is stepped; they cannot move"
+            )
+        if self.from_data_alone and self.ppo.overlap:
+            raise ValueError("ppo.overlap: with a mix_ratio of 1 nothing is collected that could overlap")
+        if self.from_data_alone and self.warm_start_steps:
+            raise ValueError("warm_start_steps: with a mix_ratio of 1 no environment is stepped")
+        if not self.ppo.surrogate and not self.losses:
+            raise ValueError(
+                "ppo.surrogate: without it some loss must train the policy, such as type: cloning"
+            )

@@ -36,6 +36,8 @@ class PpoConfig(Node):
     """The probability ratio counts only within 1 ± this."""
     clip_schedule: Literal["constant", "linear"] = "constant"
     """Linear: the clip range falls to 0 at `total_steps`."""
+    surrogate: bool = True
+    """False: without the clipped surrogate; then only `losses` train the actor (cloning alone)."""
     value_clip: Positive | None = None
     """Also clip the value function's change to ± this (default: off)."""
     entropy_coef: NonNegative = 0.0
@@ -68,4 +70,6 @@ class PpoConfig(Node):
         length = self.sequence_length
         if length is not None and self.num_steps % length:
             raise ValueError(f"ppo.sequence_length={length} must divide ppo.num_steps={self.num_steps}")
+        if not self.surrogate and (self.target_kl is not None or self.lr_schedule == "adaptive"):
+            raise ValueError("ppo.surrogate: ppo.target_kl and an adaptive rate go by the surrogate's KL")
         return self

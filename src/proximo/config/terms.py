@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from proximo.config.base import Count, Custom, Fraction, Node, Positive, tag_of
+from proximo.config.base import Count, Custom, Fraction, Node, NonNegative, Positive, tag_of
 
 TASK_STREAM = "task"
 
@@ -71,8 +71,12 @@ class CloningLoss(Node):
     """Behaviour cloning on demonstration rows: minus the mean log-probability of their actions."""
 
     type: Literal["cloning"] = "cloning"
-    weight: float = 1.0
+    weight: NonNegative = 1.0
     """Weight in the total loss."""
+    weight_end: NonNegative | None = None
+    """The weight moves to this in a straight line (default: it stays)."""
+    until: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Part of the training after which `weight_end` is reached."""
 
 
 class CustomLoss(Custom):

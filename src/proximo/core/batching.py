@@ -7,8 +7,8 @@ Shapes: `U` units, `L` steps of a sequence; unit fields are `[U, ...]` (rows) or
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -30,10 +30,14 @@ class Units:
     fresh: bool
     axis: int
     """The axis that counts units: 0 for rows, 1 for sequences."""
+    name: str = ""
+    """Of the source."""
 
 
 class Batching(Protocol):
     """Strategy that cuts evaluated rollouts into minibatches."""
+
+    shares: dict[str, float]
 
     def units(self, data: Evaluated) -> Units: ...
     def epoch(self, parts: Sequence[Units]) -> Iterator[Batch]: ...
@@ -50,47 +54,54 @@ def _fields(data: Evaluated) -> Fields:
     fields["logp_behavior"] = rollout.logp_behavior
     fields["logp_old"] = data.logp_old
     fields["advantage"] = data.advantage
-    if data.correction.surrogate_weight is not None:
-        fields["surrogate_weight"] = data.correction.surrogate_weight
+    if data.surrogate_weight is not None:
+        fields["surrogate_weight"] = data.surrogate_weight
     return fields
 
 
 class _Shuffled:
     """What both strategies share: permutations, shares of the sources, and assembling a batch."""
 
-    def __init__(self, minibatch_units: int, mix_ratio: float, key: int) -> None:
+    def __init__(self, minibatch_units: int, shares: Mapping[str, float], key: int) -> None:
         self.size = minibatch_units
-        self.mix_ratio = mix_ratio
+        self.shares = dict(shares)
+        """Of each minibatch, by the name of a source that is not fresh; the fresh rows take the rest."""
         self.key = key
         self.drawn = 0
 
     def epoch(self, parts: Sequence[Units]) -> Iterator[Batch]:
-        """One pass over the fresh units (or, without any, over the first demonstration source)."""
+        """One pass over the leading units: the fresh ones, or without any those of the source that lasts longest.
+
+        The other sources give their share of every minibatch, beginning again when they are used up.
+        """
+        lead, take, others = self._roles([part for part in parts if part.count])
+        shuffled = self._permuted(lead)
+        queues = [(_Queue(self, part), count) for part, count in others]
+        for piece in _pieces(shuffled, take):
+            scale = piece.count / take
+            chosen = [piece, *(queue.take(round(count * scale)) for queue, count in queues)]
+            yield self._batch([c for c in chosen if c.count], scale)
+
+    def _roles(self, parts: Sequence[Units]) -> tuple[Units, int, list[tuple[Units, int]]]:
+        """Who leads, its units per minibatch, and the others with theirs."""
         fresh = [part for part in parts if part.fresh]
-        demos = [part for part in parts if not part.fresh]
-        share = 0
-        if demos and fresh and self.mix_ratio > 0.0:
-            # Rounding may take neither side out of the mixture, however few units a minibatch has.
-            share = max(1, round(self.size * self.mix_ratio))
-        leaders = fresh if fresh and self.mix_ratio < 1.0 else demos
-        followers = demos if leaders is fresh and share > 0 else []
-        lead = self._permuted(leaders[0])
-        take = min(max(1, self.size - share) if leaders is fresh else self.size, lead.count)
-        queues = [_Queue(self, part) for part in followers]
-        for piece in _pieces(lead, take):
-            rows = piece.count
-            chosen = [piece]
-            for index, queue in enumerate(queues):
-                part_share = share // len(queues) + (index < share % len(queues))
-                chosen.append(queue.take(round(part_share * rows / take)))
-            yield self._batch([c for c in chosen if c.count], rows / take)
+        others = [part for part in parts if not part.fresh and self.shares.get(part.name, 0.0) > 0.0]
+        total = 1.0 if fresh else sum(self.shares[part.name] for part in others)
+        # Rounding may take no side out of the mixture, however few units a minibatch has.
+        counts = [max(1, round(self.size * self.shares[part.name] / total)) for part in others]
+        if fresh:
+            lead, take = fresh[0], max(1, self.size - sum(counts))
+        else:
+            longest = max(range(len(others)), key=lambda i: others[i].count / counts[i])
+            lead, take = others.pop(longest), counts.pop(longest)
+        return lead, min(take, lead.count), list(zip(others, counts, strict=True))
 
     def _permuted(self, part: Units) -> Units:
         device = next(iter(part.fields.values())).device
         order = permutation(self.key, self.drawn, part.count, device)
         self.drawn += 1
         fields = {name: entry.index_select(_axis(name, part), order) for name, entry in part.fields.items()}
-        return Units(fields, part.count, part.fresh, part.axis)
+        return replace(part, fields=fields)
 
     def _batch(self, pieces: list[Units], scale: float) -> Batch:
         axis = pieces[0].axis
@@ -143,7 +154,7 @@ class RowBatches(_Shuffled):
         if not bool(valid.all()):
             keep = valid.nonzero().squeeze(1)
             fields = {name: entry.index_select(0, keep) for name, entry in fields.items()}
-        return Units(fields, fields["action"].shape[0], data.rollout.fresh, 0)
+        return Units(fields, fields["action"].shape[0], data.rollout.fresh, 0, data.rollout.source)
 
     def orders(self, rows: int, epochs: int) -> Tensor:
         """The permutations of `epochs` passes over one source of `rows` rows, `[epochs, rows]` int64."""
@@ -155,8 +166,10 @@ class RowBatches(_Shuffled):
 class SequenceBatches(_Shuffled):
     """Minibatches of whole sequences `[L, B]`, each from the memory recorded at its start."""
 
-    def __init__(self, minibatch_rows: int, sequence_length: int, mix_ratio: float, key: int) -> None:
-        super().__init__(max(1, minibatch_rows // sequence_length), mix_ratio, key)
+    def __init__(
+        self, minibatch_rows: int, sequence_length: int, shares: Mapping[str, float], key: int
+    ) -> None:
+        super().__init__(max(1, minibatch_rows // sequence_length), shares, key)
         self.length = sequence_length
 
     def units(self, data: Evaluated) -> Units:
@@ -168,7 +181,7 @@ class SequenceBatches(_Shuffled):
         cut = {name: sequences(entry, self.length) for name, entry in fields.items()}
         for key, entry in rollout.state.items():
             cut[f"state/{key}"] = entry.flatten(0, 1)
-        return Units(cut, cut["start"].shape[1], rollout.fresh, 1)
+        return Units(cut, cut["start"].shape[1], rollout.fresh, 1, rollout.source)
 
 
 class _Queue:
@@ -200,7 +213,7 @@ def _slice(part: Units, first: int, last: int) -> Units:
     fields = {
         name: entry.narrow(_axis(name, part), first, last - first) for name, entry in part.fields.items()
     }
-    return Units(fields, last - first, part.fresh, part.axis)
+    return replace(part, fields=fields, count=last - first)
 
 
 def _pieces(part: Units, size: int) -> Iterator[Units]:
@@ -208,7 +221,7 @@ def _pieces(part: Units, size: int) -> Iterator[Units]:
     columns = [torch.split(entry, size, _axis(name, part)) for name, entry in part.fields.items()]
     for number, cut in enumerate(zip(*columns, strict=True)):
         count = min(size, part.count - number * size)
-        yield Units(dict(zip(part.fields, cut, strict=True)), count, part.fresh, part.axis)
+        yield replace(part, fields=dict(zip(part.fields, cut, strict=True)), count=count)
 
 
 def _entry(piece: Units, name: str) -> Tensor:

@@ -17,7 +17,7 @@ from proximo.core.episodes import EpisodeCounter
 from proximo.core.stepping import TORCH_STEPPING, Stepping
 from proximo.core.tape import Tape
 from proximo.core.timer import Timer
-from proximo.core.types import Correction, Obs, Policy, Rollout, State, VecEnv
+from proximo.core.types import Comparison, Correction, Obs, Policy, Rollout, State, VecEnv
 
 
 class Collector:
@@ -85,7 +85,7 @@ class Collector:
         self.timer.add("act", drawn - begun + clock() - stepped)
         return rollout
 
-    def correct(self, logp_old: Tensor, logp_behavior: Tensor) -> Correction:
+    def correct(self, comparison: Comparison) -> Correction:
         """Fresh rows: exactly 1."""
         return Correction()
 

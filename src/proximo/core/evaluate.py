@@ -13,7 +13,7 @@ from torch import Tensor
 
 from proximo.core.returns import TORCH, Recursions, estimate
 from proximo.core.streams import Stream
-from proximo.core.types import Correction, Obs, Policy, RewardTerm, Rollout, Source, State
+from proximo.core.types import Comparison, Correction, Obs, Policy, RewardTerm, Rollout, Source, State
 
 CHUNK_ROWS = 4096
 """Feed-forward policies are evaluated in pieces of this many rows, to bound memory."""
@@ -34,6 +34,8 @@ class Evaluated:
     reward: dict[str, Tensor]
     """Scaled reward per stream."""
     correction: Correction
+    surrogate_weight: Tensor | None = None
+    """`[T, N]`; None: 1 everywhere."""
 
 
 @torch.no_grad()
@@ -50,10 +52,10 @@ def evaluate(
     final_obs = policy.normalize(rollout.final_obs, rollout.stats)
     last_obs = policy.normalize(rollout.last_obs, rollout.stats)
     value, row_value = _values(policy, rollout, obs, final_obs, last_obs)
-    logp_old = rollout.logp_behavior
+    logp_old, distance = rollout.logp_behavior, None
     if source.off_policy:
-        logp_old = _log_probabilities(policy, rollout, obs)
-    correction = source.correct(logp_old, rollout.logp_behavior)
+        logp_old, distance = judge(policy, rollout, obs)
+    correction = source.correct(Comparison(logp_old, rollout.logp_behavior, distance))
     rewards, targets = {}, {}
     advantage = torch.zeros_like(rollout.reward)
     valid = None if bool(rollout.valid.all()) else rollout.valid
@@ -75,7 +77,18 @@ def evaluate(
             recursions=recursions,
         )
         advantage = advantage + stream.weight * part
-    return Evaluated(rollout, obs, logp_old, value, targets, advantage, rewards, correction)
+    weight = surrogate_weight(correction, advantage)
+    return Evaluated(rollout, obs, logp_old, value, targets, advantage, rewards, correction, weight)
+
+
+def surrogate_weight(correction: Correction, advantage: Tensor) -> Tensor | None:
+    """What each row's surrogate is multiplied by, `[T, N]`; None: 1 everywhere."""
+    weight, inlier = correction.surrogate_weight, correction.inlier
+    if inlier is None:
+        return weight
+    # Pushing away from an action that the policy would hardly take moves it far, and in no known direction.
+    inlier = torch.where((inlier < 1.0) & (advantage < 0.0), 0.0, inlier)
+    return inlier if weight is None else weight * inlier
 
 
 def sequences(entry: Tensor, length: int) -> Tensor:
@@ -83,17 +96,26 @@ def sequences(entry: Tensor, length: int) -> Tensor:
     return entry.reshape(-1, length, *entry.shape[1:]).transpose(0, 1).flatten(1, 2)
 
 
-def _log_probabilities(policy: Policy, rollout: Rollout, obs: Obs) -> Tensor:
-    # As learning will see them: with memory, every sequence begins from the state recorded at its start.
+@torch.no_grad()
+def judge(policy: Policy, rollout: Rollout, obs: Obs) -> tuple[Tensor, Tensor | None]:
+    """Log-probability and Mahalanobis distance (None for choices) of a rollout's actions, `[T, N]`.
+
+    As learning will see them: with memory, every sequence begins from the state recorded at its start.
+    """
     if not rollout.state:
-        return policy.compute(obs, {}, rollout.start).dist.log_prob(rollout.action)
-    length = rollout.sequence_length
+        dist = policy.compute(obs, {}, rollout.start).dist
+        return dist.log_prob(rollout.action), dist.distance(rollout.action)
+    length, (steps, envs) = rollout.sequence_length, rollout.shape
     cut = {key: sequences(entry, length) for key, entry in obs.items()}
     state = {key: entry.flatten(0, 1) for key, entry in rollout.state.items()}
     dist = policy.compute(cut, state, sequences(rollout.start, length)).dist
-    logp = dist.log_prob(sequences(rollout.action, length))
-    steps, envs = rollout.shape
-    return logp.reshape(length, -1, envs).transpose(0, 1).reshape(steps, envs)
+    action = sequences(rollout.action, length)
+
+    def joined(entry: Tensor) -> Tensor:
+        return entry.reshape(length, -1, envs).transpose(0, 1).reshape(steps, envs)
+
+    distance = dist.distance(action)
+    return joined(dist.log_prob(action)), None if distance is None else joined(distance)
 
 
 def next_values(rollout: Rollout, value: Tensor, row_value: Tensor, episodic: bool) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from proximo.core.anneal import Line
 from proximo.core.types import Batch, Output
 from proximo.errors import RunError, user_code
 
@@ -132,9 +133,14 @@ class EntropyLoss:
 class CloningLoss:
     """Behaviour cloning: minus the mean log-probability of the demonstrations' actions."""
 
-    def __init__(self, name: str, weight: float) -> None:
+    def __init__(self, name: str, weight: Line) -> None:
         self.name = name
-        self.weight = weight
+        self.line = weight
+        self.weight = weight(0.0)
+
+    def anneal(self, progress: float) -> None:
+        """The weight at `progress` in [0, 1] of the training."""
+        self.weight = self.line(progress)
 
     def __call__(self, output: Output, batch: Batch) -> tuple[Tensor, Metrics]:
         """Zero where the minibatch has no demonstration row."""

@@ -77,9 +77,14 @@ class RewardScaler:
     def scale(self, reward: Tensor, done: Tensor, valid: Tensor, *, learn: bool = True) -> Tensor:
         """Take in and scale `reward` `[T, N]`; `done` cuts the return, invalid rows are passed over."""
         if learn:
-            returns = self.recursions.discount(reward, done, valid, self.gamma, self.running)
-            self.moments.update(returns[valid])
+            self.learn(reward, done, valid, self.running)
         return (reward / self.moments.std().to(reward.dtype)).clamp(-self.clip, self.clip)
+
+    @torch.no_grad()
+    def learn(self, reward: Tensor, done: Tensor, valid: Tensor, running: Tensor) -> None:
+        """Take in `reward` `[T, N]`; `running` `[N]` is the return so far of each column, carried on in place."""
+        returns = self.recursions.discount(reward, done, valid, self.gamma, running)
+        self.moments.update(returns[valid])
 
     def state_dict(self) -> dict[str, Any]:
         """Statistics and the running return of each environment."""

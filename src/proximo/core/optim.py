@@ -79,6 +79,12 @@ class Optimizer:
         self.adam.step()
         return norm.detach()
 
+    def forget(self) -> None:
+        """Begin anew with Adam's moments, as if no step had been made; in place, so that views of them stay."""
+        for entry in self.adam.state.values():
+            for moment in entry.values():
+                moment.zero_()
+
     def set_rate(self, rate: float) -> None:
         """Use this rate from the next step on."""
         self.adam.learning_rate = rate

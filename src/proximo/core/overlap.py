@@ -17,7 +17,7 @@ from torch import Tensor
 
 from proximo.core.collect import Collector
 from proximo.core.tape import Tape
-from proximo.core.types import Correction, Episode, Policy, Rollout
+from proximo.core.types import Comparison, Correction, Episode, Policy, Rollout
 
 
 class OverlappedCollector:
@@ -50,9 +50,9 @@ class OverlappedCollector:
         self._pending = self._thread.submit(self._record, actor)
         return ready
 
-    def correct(self, logp_old: Tensor, logp_behavior: Tensor) -> Correction:
+    def correct(self, comparison: Comparison) -> Correction:
         """V-trace's ρ and c, both capped at 1; the advantage carries ρ, so the surrogate takes no further weight."""
-        ratio = (logp_old - logp_behavior).exp().clamp(max=1.0)
+        ratio = (comparison.logp_old - comparison.logp_behavior).exp().clamp(max=1.0)
         return Correction(rho=ratio, c=ratio)
 
     def settle(self) -> None:

@@ -27,14 +27,32 @@ class Stream:
 
     def reward(self, rollout: Rollout, terms: Sequence[RewardTerm]) -> Tensor:
         """Weighted sum of its terms' rewards, scaled, `[T, N]`; the scale learns from fresh rows only."""
+        total = self._total(rollout, terms)
+        if self.scaler is None:
+            return total
+        return self.scaler.scale(total, self._done(rollout), rollout.valid, learn=rollout.fresh)
+
+    def no_returns(self) -> Tensor:
+        """What `learn_scale` begins with, `[1]`."""
+        return torch.zeros(1) if self.scaler is None else torch.zeros_like(self.scaler.running[:1])
+
+    def learn_scale(self, rollout: Rollout, terms: Sequence[RewardTerm], running: Tensor) -> None:
+        """Take in the rewards of a rollout `[T, 1]`: for where no environment is stepped.
+
+        `running` `[1]` is the return so far of its episode, carried on in place to the rollout that follows.
+        """
+        if self.scaler is not None:
+            self.scaler.learn(self._total(rollout, terms), self._done(rollout), rollout.valid, running)
+
+    def _total(self, rollout: Rollout, terms: Sequence[RewardTerm]) -> Tensor:
         total = torch.zeros_like(rollout.reward)
         for term in terms:
             if term.stream == self.name:
                 total = total + term.weight * rollout.rewards[term.name]
-        if self.scaler is None:
-            return total
-        done = rollout.done if self.episodic else torch.zeros_like(rollout.terminated)
-        return self.scaler.scale(total, done, rollout.valid, learn=rollout.fresh)
+        return total
+
+    def _done(self, rollout: Rollout) -> Tensor:
+        return rollout.done if self.episodic else torch.zeros_like(rollout.terminated)
 
     def state_dict(self) -> dict[str, Any]:
         """The scaler's statistics."""

@@ -95,6 +95,8 @@ class Distribution(Protocol):
     def log_prob(self, action: Tensor) -> Tensor: ...
     def entropy(self) -> Tensor: ...
     def kl(self, other: Any) -> Tensor: ...
+    def distance(self, action: Tensor) -> Tensor | None:
+        """Mahalanobis distance of an action; None where actions are choices, which none is outside of."""
 
 
 @dataclass
@@ -198,7 +200,11 @@ class Policy(Protocol):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], State]: ...
     def observe(self, rollout: Rollout) -> None: ...
     def to_env(self, action: Tensor) -> Tensor: ...
+    def from_env(self, action: Tensor) -> Tensor: ...
+    @property
+    def log_width(self) -> float: ...
     def parameters(self) -> Any: ...
+    def actor_parameters(self) -> Any: ...
     def state_dict(self) -> dict[str, Tensor]: ...
 
 
@@ -244,16 +250,30 @@ class Source(Protocol):
     """True where `logp_behavior` may differ from the learner's: `logp_old` is then recomputed."""
 
     def collect(self, policy: Policy) -> Rollout: ...
-    def correct(self, logp_old: Tensor, logp_behavior: Tensor) -> Correction: ...
+    def correct(self, comparison: Comparison) -> Correction: ...
+
+
+@dataclass
+class Comparison:
+    """What the policy that is about to learn says of a rollout's actions, beside whoever acted, `[T, N]`."""
+
+    logp_old: Tensor
+    logp_behavior: Tensor
+    distance: Tensor | None = None
+    """Mahalanobis distance of the action; None where actions are choices, and for rows that are on-policy."""
 
 
 @dataclass
 class Correction:
-    """V-trace weights of a rollout's rows, `[T, N]`; None stands for exactly 1 everywhere."""
+    """What a rollout's rows count for, `[T, N]`; None stands for exactly 1 everywhere."""
 
     rho: Tensor | None = None
+    """V-trace's ρ, of the temporal difference at the row."""
     c: Tensor | None = None
+    """V-trace's c, of what is passed back through the row."""
     surrogate_weight: Tensor | None = None
+    inlier: Tensor | None = None
+    """A further weight of the surrogate; where below 1, a row of negative advantage does not count at all."""
 
 
 class RewardTerm(Protocol):

@@ -219,6 +219,20 @@ class ActorCritic(nn.Module):
         """Policy-space actions `[N, ...]` as the environment takes them: clipped, rescaled, in its shape."""
         return self.head.to_env(action)
 
+    def from_env(self, action: Tensor) -> Tensor:
+        """Recorded actions of the environment `[..., *shape]` as policy-space ones."""
+        return self.head.from_env(action)
+
+    @property
+    def log_width(self) -> float:
+        """Logarithm of the volume of environment actions per volume of policy-space ones."""
+        return self.head.log_width
+
+    def actor_parameters(self) -> list[nn.Parameter]:
+        """Everything that decides the action; a trunk that the critic shares is among it."""
+        parts = (self._both[0], self.actor_layers, self.head)
+        return [parameter for part in parts for parameter in part.parameters()]
+
     def _values(self, features: Tensor) -> dict[str, Tensor]:
         latent = self.critic_layers(features)
         return {name: self.value_heads[slot(name)](latent).squeeze(-1) for name in self.streams}

@@ -60,6 +60,9 @@ class Categorical:
         """`[L]`; forbidden choices add nothing."""
         return -(self.logp.exp() * self.logp).sum(-1)
 
+    def distance(self, action: Tensor) -> None:
+        """None: no choice is outside."""
+
     def kl(self, other: Categorical) -> Tensor:
         """KL(self ‖ other), `[L]`."""
         return (self.logp.exp() * (self.logp - other.logp)).sum(-1)
@@ -87,6 +90,9 @@ class MultiCategorical:
         """`[L]`."""
         return -(self.logp.exp() * self.logp).sum((-2, -1))
 
+    def distance(self, action: Tensor) -> None:
+        """None: no choice is outside."""
+
     def kl(self, other: MultiCategorical) -> Tensor:
         """KL(self ‖ other), `[L]`."""
         return (self.logp.exp() * (self.logp - other.logp)).sum((-2, -1))
@@ -113,6 +119,9 @@ class Bernoulli:
     def entropy(self) -> Tensor:
         """`[L]`."""
         return (functional.softplus(self.logits) - self.logits * torch.sigmoid(self.logits)).sum(-1)
+
+    def distance(self, action: Tensor) -> None:
+        """None: no choice is outside."""
 
     def kl(self, other: Bernoulli) -> Tensor:
         """KL(self ‖ other), `[L]`."""
@@ -150,6 +159,11 @@ class Gaussian:
         """`[L]`."""
         entropy = self.log_std.sum(-1) + self.mean.shape[-1] * _HALF_LOG_2PI_E
         return entropy.expand(self.mean.shape[:-1])
+
+    def distance(self, action: Tensor) -> Tensor:
+        """Mahalanobis distance, `[L]`."""
+        distance: Tensor = torch.linalg.vector_norm((action - self.mean) * (-self.log_std).exp(), dim=-1)
+        return distance
 
     def kl(self, other: Gaussian) -> Tensor:
         """KL(self ‖ other), `[L]`."""
@@ -193,6 +207,10 @@ class StateNoiseGaussian:
         """`[L]`."""
         return self.normal.entropy()
 
+    def distance(self, action: Tensor) -> Tensor:
+        """Mahalanobis distance, `[L]`."""
+        return self.normal.distance(action)
+
     def kl(self, other: StateNoiseGaussian) -> Tensor:
         """KL(self ‖ other), `[L]`."""
         return self.normal.kl(other.normal)
@@ -224,8 +242,7 @@ class SquashedGaussian:
 
     def log_prob(self, action: Tensor) -> Tensor:
         """`[L]` of squashed actions: the Gaussian's less the logarithm of the tanh's slope."""
-        inside = action.clamp(-1.0 + EDGE, 1.0 - EDGE)
-        above, below = torch.log1p(inside), torch.log1p(-inside)
+        above, below = self._logs(action)
         return self.normal.log_prob(0.5 * (above - below)) - (above + below).sum(-1)
 
     def entropy(self) -> Tensor:
@@ -239,6 +256,17 @@ class SquashedGaussian:
         slope = 2.0 * (math.log(2.0) - u - functional.softplus(-2.0 * u))
         return self.normal.entropy() + (slope @ weights).sum(-1)
 
+    def distance(self, action: Tensor) -> Tensor:
+        """Mahalanobis distance before the tanh, `[L]`."""
+        above, below = self._logs(action)
+        return self.normal.distance(0.5 * (above - below))
+
     def kl(self, other: SquashedGaussian) -> Tensor:
         """KL(self ‖ other), `[L]`: that of the Gaussians, as tanh is one to one."""
         return self.normal.kl(other.normal)
+
+    @staticmethod
+    def _logs(action: Tensor) -> tuple[Tensor, Tensor]:
+        # log(1 + a) and log(1 − a): half their difference is the inverse of tanh, their sum its log-slope.
+        inside = action.clamp(-1.0 + EDGE, 1.0 - EDGE)
+        return torch.log1p(inside), torch.log1p(-inside)

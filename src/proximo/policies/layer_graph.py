@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, cast
 from torch import nn
 
 from proximo.core.engines.layers import ACTIVATIONS, OBS, Dense, LayerGraph, Unsupported
+from proximo.policies.continuous import DiagonalGaussianHead
 from proximo.policies.encoders import BaseFeaturesExtractor, DenseBlock, FlatEncoder, MlpEncoder, ResnetMLP
 from proximo.policies.fusion import ObservationEncoder
-from proximo.policies.heads import CategoricalHead, DiagonalGaussianHead
+from proximo.policies.heads import CategoricalHead
 from proximo.policies.layers import slot
 
 if TYPE_CHECKING:

@@ -51,16 +51,19 @@ def choose_engine(
     sources: Sequence[Source],
     batching: Batching,
     say: Say = print,
+    *,
+    warm_start: bool = False,
 ) -> tuple[Engine, str]:
     """The engine and why it was chosen; UserError where the one asked for cannot do what is configured.
 
     `auto` takes the first of native, compiled and eager that can do everything, and compiled on a GPU only: on a CPU
     it gains less than it costs (docs/design.md). `say` gets the line with the time that compiling took.
+    `warm_start`: the critic is to be trained alone at first.
     """
     if wanted == "eager":
         return Eager(), "as configured"
-    native = Native.refuses(policy, losses, sources, batching)
-    compiled = Compiled.refuses(policy, batching)
+    native = Native.refuses(policy, losses, sources, batching, warm_start)
+    compiled = Compiled.refuses(policy, losses, batching, warm_start)
     if wanted == "compiled":
         if compiled is not None:
             raise UserError(f"engine: compiled cannot do this: {compiled}; {CURE}")

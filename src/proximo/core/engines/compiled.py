@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from proximo.core.batching import Batching, RowBatches, Units
 from proximo.core.engines.compiled_state import StepState
 from proximo.core.engines.eager import Eager, Plan, weighted_sum
-from proximo.core.losses import PolicyLoss
+from proximo.core.losses import CloningLoss, PolicyLoss
 from proximo.core.optim import ADAPTIVE_RANGE, Optimizer
 from proximo.core.types import Batch, LossTerm, Output, State
 from proximo.errors import UserError, in_one_line
@@ -43,8 +43,15 @@ class Compiled(Eager):
         self._made_for: tuple[Any, ...] = ()
 
     @staticmethod
-    def refuses(policy: Any, batching: Batching) -> str | None:
+    def refuses(
+        policy: Any, losses: Sequence[LossTerm], batching: Batching, warm_start: bool = False
+    ) -> str | None:
         """What this engine cannot do here, in words; None where it can try."""
+        if warm_start:
+            return "a critic that is trained alone at first"
+        moving = [term.name for term in losses if isinstance(term, CloningLoss) and term.line.moves]
+        if moving:
+            return f"a weight that moves (loss {', '.join(moving)})"
         device = next(policy.parameters()).device.type
         if device not in ("cpu", "cuda"):
             return f"it runs on cpu and cuda, not {device}"

@@ -59,9 +59,15 @@ class Native:
 
     @staticmethod
     def refuses(
-        policy: Any, losses: Sequence[LossTerm], sources: Sequence[Source], batching: Batching
+        policy: Any,
+        losses: Sequence[LossTerm],
+        sources: Sequence[Source],
+        batching: Batching,
+        warm_start: bool = False,
     ) -> str | None:
         """What this engine cannot do here, in words; None where it can do all."""
+        if warm_start:
+            return "a critic that is trained alone at first"
         if library() is None:
             return f"its kernels are not built: {INSTALL}"
         if next(policy.parameters()).device.type != "cpu":
