@@ -72,7 +72,6 @@ class GymVectorEnv:
     def __init__(self, env: GymVector, config: EnvConfig, device: torch.device, first_env: int = 0) -> None:
         self._env, self._config, self._device = env, config, device
         self._mode = autoreset_mode(env)
-        self._next_step = self._mode is AutoresetMode.NEXT_STEP
         self._count, space = env.num_envs, env.single_action_space
         check_action_space(space, config.id)
         self._raw_leaves = observation_leaves(env.single_observation_space, config.id)
@@ -146,7 +145,7 @@ class GymVectorEnv:
         self._fill(terminated, ends, "terminated")
         self._fill(truncated, stops, "truncated")
         done = terminated | truncated
-        if self._next_step:
+        if self._mode is AutoresetMode.NEXT_STEP:
             np.logical_not(self._was_done, out=valid)
         else:
             valid[:] = True

@@ -1,4 +1,4 @@
-"""Which engine computes: the first of native, compiled and eager that can do everything asked of it."""
+"""Which engine computes: native where it can do everything asked of it, else eager; compiled where it is asked for."""
 
 from __future__ import annotations
 
@@ -56,25 +56,20 @@ def choose_engine(
 ) -> tuple[Engine, str]:
     """The engine and why it was chosen; UserError where the one asked for cannot do what is configured.
 
-    `auto` takes the first of native, compiled and eager that can do everything, and compiled on a GPU only: on a CPU
-    it gains less than it costs (docs/design.md). `say` gets the line with the time that compiling took.
-    `warm_start`: the critic is to be trained alone at first.
+    `auto` never takes compiled: on a CPU it gains less than it costs, on a GPU nobody has run it yet
+    (docs/design.md). `say` gets the line with the time that compiling took. `warm_start`: the critic is to be trained
+    alone at first.
     """
     if wanted == "eager":
         return Eager(), "as configured"
-    native = Native.refuses(policy, losses, sources, batching, warm_start)
-    compiled = Compiled.refuses(policy, losses, batching, warm_start)
     if wanted == "compiled":
+        compiled = Compiled.refuses(policy, losses, batching, warm_start)
         if compiled is not None:
             raise UserError(f"engine: compiled cannot do this: {compiled}; {CURE}")
         return Compiled(say), "as configured"
+    native = Native.refuses(policy, losses, sources, batching, warm_start)
     if native is None:
         return Native(policy), f"kernels {status()}"
     if wanted == "native":
         raise UserError(f"engine: native cannot do this: {native}; use engine: auto or eager")
-    because = f"native does not do this: {native}"
-    if next(policy.parameters()).device.type == "cpu":
-        return Eager(), because
-    if compiled is None:
-        return Compiled(say), because
-    return Eager(), f"{because}; nor does compiled: {compiled}"
+    return Eager(), f"native does not do this: {native}"
