@@ -54,9 +54,9 @@ def _take_over_check(env: GymVector) -> Callable[[Any], bool] | None:
 
     It is a quarter of their step, and what a policy's head gives lies in the space by construction.
     """
+    space = env.unwrapped.action_space
     if not type(env.unwrapped).__module__.startswith("gymnasium.envs."):
         return None
-    space = env.unwrapped.action_space
     check: Callable[[Any], bool] = space.contains
     vars(space)["contains"] = lambda _: True
     return check
@@ -155,12 +155,11 @@ class GymVectorEnv:
         rows = np.flatnonzero(done) if 1 in done.tobytes() else self._nobody
         self._read(raw, info, obs, rows if self._mode is AutoresetMode.DISABLED else None)
         self._check_finite(obs, given)
-        named = bool(self._infos.names)
-        if info and named:
+        if info and self._infos.names:
             self._numbers(info, rows)
         final = self._final(rows, obs, info) if len(rows) else self._no_final
         self._was_done = done
-        return final, self._info_tensors(self._infos.take()) if named else {}
+        return final, self._info_tensors(self._infos.take()) if self._infos.names else {}
 
     def configure(self, params: Mapping[str, Any]) -> None:
         """Hand parameters to the vector environment's own `configure`; `UserError` where it has none."""
@@ -212,7 +211,7 @@ class GymVectorEnv:
             obs[key][...] = info[key]
 
     def _fill(self, target: Array, value: Any, name: str) -> None:
-        # NumPy would spread one copy's numbers over all of them. Asking an array itself is the cheaper question.
+        # NumPy would spread one copy's numbers over all. Asking an array itself is the cheaper question.
         if getattr(value, "shape", None) != target.shape and np.shape(value) != target.shape:
             raise RunError(
                 f"{self._config.id} gave {name!r} in shape {np.shape(value)}, not {target.shape}: one row a copy"
