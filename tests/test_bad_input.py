@@ -113,7 +113,7 @@ SETTINGS = {
 def test_settings(name, fails):
     items, texts = SETTINGS[name]
     fails([*PLAIN, *items], 2, texts)
-    assert all(status(run)["state"] == "failed" for run in Path("runs").glob("*/*"))
+    assert not Path("runs").exists()
 
 
 def test_every_mistake_has_its_line(fails):
@@ -153,7 +153,7 @@ def test_files(name, fails):
 
 def test_an_unknown_environment_names_the_nearest(fails):
     fails(["train", "CartPoll-v1", "-q"], 2, ["CartPoll-v1", "CartPole-v1", "`proximo envs` lists them"])
-    assert status(new_run())["state"] == "failed"
+    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize(
@@ -242,6 +242,9 @@ def test_environments(name, fails):
     cls, kwargs, code, texts = ENVIRONMENTS[name]
     items = [f"env.kwargs.{key}={value}" for key, value in kwargs.items()]
     line = fails(["train", f"{PARTS}:{cls}", *SMALL, *items], code, texts)
+    if code == 2:
+        assert not Path("runs").exists()
+        return
     told = status(new_run())
     assert told["state"] == "failed"
     assert line == f"error: {told['reason']}"
@@ -345,6 +348,10 @@ OWN = {
 def test_parts_of_the_users_own(name, fails):
     item, code, texts = OWN[name]
     fails(["train", f"{PARTS}:Steady", *SMALL, item], code, texts)
+    if not Path("runs").exists():
+        # Refused before the first step.
+        assert code == 2
+        return
     run = new_run()
     assert status(run)["state"] == "failed"
     for folder in checkpoint.checkpoints(run):
@@ -606,7 +613,7 @@ def test_weights_of_another_network(run, fails):
     before = frozen(other)
     texts = [f"init_from={other}", "does not fit", "spaces and networks"]
     fails(["train", f"{PARTS}:Steady", *SMALL, f"init_from={other}", "runs_dir=second"], 2, texts)
-    assert status(next(Path("second").glob("*/*")))["state"] == "failed"
+    assert not Path("second").exists()
     assert frozen(other) == before
     settings = run / "experiment.yaml"
     settings.write_text(settings.read_text().replace("hidden_sizes: [8]", "hidden_sizes: [7]"))

@@ -35,10 +35,16 @@ def train(experiment: Experiment, *, verbosity: int = 0) -> Result:
         # Only what failed before the first step has not said so itself.
         with suppress(RunError):
             if run.status().state == "created":
-                run.set_status(
-                    "failed", str(error) if isinstance(error, ProximoError) else in_one_line(error)
-                )
+                _never_began(run, error)
         raise
+
+
+def _never_began(run: Run, error: BaseException) -> None:
+    if isinstance(error, UserError):
+        # Settings that were refused: there is nothing in it that anybody would look for.
+        run.discard()
+    else:
+        run.set_status("failed", str(error) if isinstance(error, ProximoError) else in_one_line(error))
 
 
 def resume(path: str | Path, overrides: Sequence[str] = (), *, verbosity: int = 0) -> Result:

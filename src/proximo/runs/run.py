@@ -7,8 +7,10 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -135,6 +137,20 @@ class Run:
         """Folder for TensorBoard's event files."""
         chosen = [node.folder for node in experiment.track if isinstance(node, TensorboardTracker)]
         return Path(chosen[0]) if chosen and chosen[0] else self.path / "tensorboard"
+
+    def discard(self) -> None:
+        """Remove a folder in which nothing was saved, and the folders around it that are empty then.
+
+        Raises: RunError where it has checkpoints, or cannot be removed.
+        """
+        if any((self.path / "checkpoints").iterdir()):
+            raise RunError(f"{self.path} has checkpoints: it is not removed")
+        with writing(self.path):
+            shutil.rmtree(self.path)
+        for folder in self.path.parents[:2]:
+            # A folder that is not empty stays.
+            with suppress(OSError):
+                folder.rmdir()
 
     # --- status and lock ---
 
