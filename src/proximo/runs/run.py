@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import re
@@ -21,14 +19,12 @@ from proximo.errors import RunError, UserError
 from proximo.runs import archive, checkpoint
 from proximo.runs.archive import EXPERIMENT_FILE as EXPERIMENT_FILE
 from proximo.runs.files import replace_file, safe_name, writing
+from proximo.runs.lock import Lock
 from proximo.runs.log import Events, Progress
 from proximo.runs.provenance import provenance
 
 State = Literal["created", "running", "finished", "stopped", "failed", "interrupted"]
 _STATUS_FILE = "status.json"
-_LOCK_FILE = ".lock"
-# POSIX locks belong to the process: a second Run object in this one must be refused by us.
-_locked_here: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class Run:
         self.chosen = checkpoint_
         """The checkpoint that was named when opening (`runs/x/checkpoints/100`, `runs/x/best`), else None."""
         self.events = Events(path / "events.jsonl")
-        self._lock: int | None = None
+        self._lock = Lock(path)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -166,7 +162,7 @@ class Run:
             status = Status(content["state"], content["reason"], content["step"], content["time"])
         except (OSError, ValueError, KeyError, TypeError):
             return Status("interrupted", "its status file is missing or unreadable", 0, 0.0)
-        if status.state == "running" and not self._is_locked():
+        if status.state == "running" and not self._lock.is_held():
             return Status("interrupted", "the process was killed", status.step, status.time)
         return status
 
@@ -175,55 +171,13 @@ class Run:
 
         Raises: UserError where another process (or another handle in this one) has it.
         """
-        if self._lock is not None:
-            return
-        key = self.path.resolve()
-        file = self.path / _LOCK_FILE
-        if key in _locked_here:
-            raise UserError(f"run {self.path} is already being trained in this process")
-        with writing(file):
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "?"
-            os.close(descriptor)
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise RunError(
-                    f"cannot lock {file}: {error.strerror}; put runs_dir on a local disk"
-                ) from error
-            raise UserError(
-                f"run {self.path} is being trained by process {holder}: wait for it or stop it"
-            ) from error
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        self._lock = descriptor
-        _locked_here.add(key)
-        checkpoint.recover(self.path)
+        if self._lock.take():
+            checkpoint.recover(self.path)
 
     def close(self) -> None:
         """Give the lock and the open files back."""
         self.events.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-            _locked_here.discard(self.path.resolve())
-
-    def _is_locked(self) -> bool:
-        if self.path.resolve() in _locked_here:
-            return True
-        try:
-            descriptor = os.open(self.path / _LOCK_FILE, os.O_RDWR)
-        except OSError:
-            return False
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        else:
-            return False
-        finally:
-            os.close(descriptor)
+        self._lock.release()
 
 
 def list_runs(root: str | Path = "runs") -> list[Run]:
