@@ -127,9 +127,8 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
     losses, demos = _losses(exp, policy_loss), _demos(exp, env.spec, policy, device, say)
     others: list[Source] = [*demos, *_own_sources(exp, env.spec)]
     batching, optimizer = _batching(exp, policy.recurrent, length), _optimizer(exp, policy)
-    sources = others if exp.from_data_alone else [collector, *others]
     warm = exp.warm_start_steps > 0
-    engine, reason = choose_engine(exp.engine, policy, losses, sources, batching, say, warm_start=warm)
+    engine, reason = choose_engine(exp.engine, policy, losses, batching, optimizer, say, warm_start=warm)
     collector.stepping = engine.stepping(env)
     say(f"engine: {engine.name} ({reason}); PyTorch threads: {threads} ({work})")
     if convolves(policy):

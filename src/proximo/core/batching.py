@@ -34,6 +34,20 @@ class Units:
     """Of the source."""
 
 
+@dataclass
+class Minibatches:
+    """The minibatches of several epochs, all cut alike, without their tensors."""
+
+    order: Tensor
+    """int64: the rows of all minibatches of all epochs, one after the other."""
+    size: Tensor
+    """`[batches of an epoch]` int64."""
+    scale: Tensor
+    """`[batches of an epoch]` float64; see `Batch.scale`."""
+    drawn: list[int]
+    """Permutations drawn by the time that each minibatch of all epochs is there."""
+
+
 class Batching(Protocol):
     """Strategy that cuts evaluated rollouts into minibatches."""
 
@@ -74,13 +88,18 @@ class _Shuffled:
 
         The other sources give their share of every minibatch, beginning again when they are used up.
         """
+        for chosen, scale in self._chosen(parts):
+            yield self._batch(chosen, scale)
+
+    def _chosen(self, parts: Sequence[Units]) -> Iterator[tuple[list[Units], float]]:
+        """The units of each minibatch by source, and the share of the leading source's nominal units among them."""
         lead, take, others = self._roles([part for part in parts if part.count])
         shuffled = self._permuted(lead)
         queues = [(_Queue(self, part), count) for part, count in others]
         for piece in _pieces(shuffled, take):
             scale = piece.count / take
             chosen = [piece, *(queue.take(round(count * scale)) for queue, count in queues)]
-            yield self._batch([c for c in chosen if c.count], scale)
+            yield [c for c in chosen if c.count], scale
 
     def _roles(self, parts: Sequence[Units]) -> tuple[Units, int, list[tuple[Units, int]]]:
         """Who leads, its units per minibatch, and the others with theirs."""
@@ -109,7 +128,7 @@ class _Shuffled:
         names = set().union(*(piece.fields for piece in pieces)) if mixed else set(pieces[0].fields)
         joined: Fields = {}
         for name in names:
-            entries = [_entry(piece, name) for piece in pieces]
+            entries = [entry_of(piece, name) for piece in pieces]
             joined[name] = entries[0] if len(entries) == 1 else torch.cat(entries, dim=_axis(name, pieces[0]))
         fresh = None
         if mixed:
@@ -161,6 +180,34 @@ class RowBatches(_Shuffled):
         first, self.drawn = self.drawn, self.drawn + epochs
         cpu = torch.device("cpu")
         return torch.stack([permutation(self.key, first + i, rows, cpu) for i in range(epochs)])
+
+    def plan(self, parts: Sequence[Units], epochs: int) -> Minibatches:
+        """The minibatches of `epochs` epochs by the rows' places in `parts`, one after the other."""
+        if len(parts) == 1:
+            return self._plan_alone(parts[0].count, epochs)
+        places, first = [], 0
+        for part in parts:
+            rows = torch.arange(first, first + part.count)
+            places.append(replace(part, fields={"place": rows}))
+            first += part.count
+        order, sizes, scales, drawn = [], [], [], []
+        for _ in range(epochs):
+            for chosen, scale in self._chosen(places):
+                order += [units.fields["place"] for units in chosen]
+                sizes.append(sum(units.count for units in chosen))
+                scales.append(scale)
+                drawn.append(self.drawn)
+        each = len(sizes) // epochs
+        size, scale_ = torch.tensor(sizes[:each]), torch.tensor(scales[:each], dtype=torch.float64)
+        return Minibatches(torch.cat(order), size, scale_, drawn)
+
+    def _plan_alone(self, rows: int, epochs: int) -> Minibatches:
+        # The same without a loop over minibatches, which would show in short updates.
+        first, take = self.drawn, min(self.size, rows)
+        size = torch.full((-(-rows // take),), take)
+        size[-1] = rows - take * (len(size) - 1)
+        drawn = [first + epoch + 1 for epoch in range(epochs) for _ in range(len(size))]
+        return Minibatches(self.orders(rows, epochs).flatten(), size, size.double() / take, drawn)
 
 
 class SequenceBatches(_Shuffled):
@@ -224,7 +271,8 @@ def _pieces(part: Units, size: int) -> Iterator[Units]:
         yield replace(part, fields=dict(zip(part.fields, cut, strict=True)), count=count)
 
 
-def _entry(piece: Units, name: str) -> Tensor:
+def entry_of(piece: Units, name: str) -> Tensor:
+    """A field; a weight that a source does not give is 1."""
     if name not in piece.fields and name in ("weight", "surrogate_weight"):
         return torch.ones_like(piece.fields["advantage"])
     return piece.fields[name]

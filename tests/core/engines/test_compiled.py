@@ -191,7 +191,7 @@ def test_a_module_that_does_not_compile_names_the_cure():
 def choose(wanted, policy=None, **ppo):
     built = built_with(Eager(), "Gained", policy, **ppo)
     parts = built.ppo.parts
-    return choose_engine(wanted, built.policy, parts.losses, parts.sources, parts.batching)
+    return choose_engine(wanted, built.policy, parts.losses, parts.batching, parts.optimizer)
 
 
 def test_auto_does_not_compile_on_a_cpu():

@@ -13,7 +13,7 @@ from proximo.core.engines.native.library import status
 from proximo.core.optim import Optimizer
 from proximo.core.returns import Recursions
 from proximo.core.stepping import Stepping
-from proximo.core.types import LossTerm, Policy, Source, VecEnv
+from proximo.core.types import LossTerm, Policy, VecEnv
 from proximo.errors import UserError
 
 
@@ -48,8 +48,8 @@ def choose_engine(
     wanted: str,
     policy: Any,
     losses: Sequence[LossTerm],
-    sources: Sequence[Source],
     batching: Batching,
+    optimizer: Optimizer,
     say: Say = print,
     *,
     warm_start: bool = False,
@@ -67,7 +67,7 @@ def choose_engine(
         if compiled is not None:
             raise UserError(f"engine: compiled cannot do this: {compiled}; {CURE}")
         return Compiled(say), "as configured"
-    native = Native.refuses(policy, losses, sources, batching, warm_start)
+    native = Native.refuses(policy, losses, batching, optimizer, warm_start)
     if native is None:
         return Native(policy), f"kernels {status()}"
     if wanted == "native":

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proximo.core.batching import Batching, RowBatches, Units
+from proximo.core.batching import Batching, Minibatches, RowBatches, Units, entry_of
 from proximo.core.engines.eager import Plan
 from proximo.core.engines.layers import LayerGraph, Unsupported
 from proximo.core.engines.native.library import (
@@ -22,6 +22,7 @@ from proximo.core.engines.native.library import (
     MAX_ACTIONS,
     MAX_STREAMS,
     CallMetrics,
+    CallPlan,
     CallRows,
     CallSettings,
     library,
@@ -30,17 +31,17 @@ from proximo.core.engines.native.model import Model
 from proximo.core.engines.native.policy import NativePolicy, mask_bytes
 from proximo.core.engines.native.recursions import NativeRecursions
 from proximo.core.engines.native.ways import stepping_for
-from proximo.core.losses import EntropyLoss, PolicyLoss, ValueLoss
+from proximo.core.losses import CloningLoss, EntropyLoss, PolicyLoss, ValueLoss
 from proximo.core.optim import ADAPTIVE_RANGE, Optimizer
 from proximo.core.returns import Recursions
 from proximo.core.stepping import Stepping
-from proximo.core.types import LossTerm, Policy, Source, VecEnv
+from proximo.core.types import LossTerm, Policy, VecEnv
 
 BUILT_IN = (PolicyLoss, ValueLoss, EntropyLoss)
 
 
 class Native:
-    """Kernels for dense actor-critics with categorical or Gaussian heads and the built-in losses, on a CPU."""
+    """Kernels for dense actor-critics with categorical or Gaussian heads, built-in and cloning losses, on a CPU."""
 
     name = "native"
 
@@ -61,28 +62,26 @@ class Native:
     def refuses(
         policy: Any,
         losses: Sequence[LossTerm],
-        sources: Sequence[Source],
         batching: Batching,
+        optimizer: Optimizer,
         warm_start: bool = False,
     ) -> str | None:
         """What this engine cannot do here, in words; None where it can do all."""
-        if warm_start:
-            return "a critic that is trained alone at first"
         if library() is None:
             return f"its kernels are not built: {INSTALL}"
         if next(policy.parameters()).device.type != "cpu":
             return "it runs on the CPU only"
-        foreign = [term.name for term in losses if type(term) not in BUILT_IN]
-        if foreign or len(losses) != len(BUILT_IN):
-            return f"loss {', '.join(foreign) or 'terms other than the built-in three'}"
-        if len(sources) > 1 or not sources[0].fresh:
-            return "sources besides the environments"
+        foreign = [term.name for term in losses if type(term) not in (*BUILT_IN, CloningLoss)]
+        if foreign:
+            return f"loss {', '.join(foreign)}"
         if not isinstance(batching, RowBatches):
             return "minibatches of sequences"
         try:
             graph = policy.graph()
         except Unsupported as part:
             return str(part)
+        if warm_start and optimizer.adam.weight_decay:
+            return "a critic that is trained alone at first, with ppo.weight_decay"
         if graph.actions > MAX_ACTIONS or len(graph.streams) > MAX_STREAMS:
             return f"more than {MAX_ACTIONS} actions or {MAX_STREAMS} streams"
         return None
@@ -114,32 +113,31 @@ class Native:
         """All epochs and minibatches in one call; the same metrics as the eager engine's."""
         assert isinstance(batching, RowBatches)
         self._bind(optimizer)
-        (units,) = parts
-        fields = units.fields
+        fields, count = _joined(parts), sum(part.count for part in parts)
         streams = self.graph.streams
-        rows, keep = self._rows(policy, fields, units.count, streams)
-        order = batching.orders(units.count, plan.epochs)
-        minibatch = min(batching.size, units.count)
-        settings = self._settings(optimizer, losses, minibatch, plan)
+        rows, keep = self._rows(policy, fields, count, streams)
+        cut = batching.plan(parts, plan.epochs)
+        settings = self._settings(policy, optimizer, losses, int(cut.size.max()), plan)
         metrics = CallMetrics()
         model = self.model
         self._learn(
             byref(model.program),
             byref(rows),
             byref(settings),
-            order.data_ptr(),
+            byref(_call_plan(cut)),
             model.theta.data_ptr(),
             model.first.data_ptr(),
             model.second.data_ptr(),
-            model.learn_memory(minibatch).data_ptr(),
+            model.learn_memory(settings.minibatch).data_ptr(),
             byref(metrics),
             None if self.gradient is None else self.gradient.data_ptr(),
         )
         del keep
-        # Permutations of epochs that a KL stop left out are not used up, as in the eager engine.
-        batching.drawn -= plan.epochs - int(metrics.epochs + metrics.stopped)
+        if metrics.stopped:
+            # Permutations that a KL stop left out are not used up, as in the eager engine.
+            batching.drawn = cut.drawn[int(metrics.adam_step) - settings.adam_step]
         self._finish(optimizer, metrics)
-        return _report(metrics, streams, settings)
+        return _report(metrics, streams, settings, losses)
 
     def _rows(
         self, policy: Any, fields: dict[str, Tensor], count: int, streams: Sequence[str]
@@ -149,26 +147,28 @@ class Native:
         columns = {
             "obs": policy.vector(obs).to(dtype).contiguous(),
             "action": fields["action"].contiguous(),
-            "logp_old": fields["logp_old"].to(dtype).contiguous(),
-            "advantage": fields["advantage"].to(dtype).contiguous(),
         }
+        for name in ("logp_old", "advantage", "surrogate_weight"):
+            if name in fields:
+                columns[name] = fields[name].to(dtype).contiguous()
         for name in ("value", "target"):
             entries = [fields[f"{name}/{stream}"].to(dtype) for stream in streams]
             stacked = entries[0].contiguous() if len(entries) == 1 else torch.stack(entries)
             columns["value_old" if name == "value" else "target"] = stacked
         if self.graph.mask_key is not None:
             columns["mask"] = mask_bytes(policy, obs)
+        if "fresh" in fields:
+            columns["fresh"] = fields["fresh"].contiguous().view(torch.uint8)
         call = CallRows(count=count, **{name: column.data_ptr() for name, column in columns.items()})
         return call, list(columns.values())
 
     def _settings(
-        self, optimizer: Optimizer, losses: Sequence[LossTerm], minibatch: int, plan: Plan
+        self, policy: Any, optimizer: Optimizer, losses: Sequence[LossTerm], minibatch: int, plan: Plan
     ) -> CallSettings:
         adam = optimizer.adam
         by_type = {type(term): term for term in losses}
-        policy, value, entropy = (by_type[kind] for kind in BUILT_IN)
-        assert isinstance(policy, PolicyLoss)
-        assert isinstance(value, ValueLoss)
+        surrogate, value, entropy = (by_type.get(kind) for kind in BUILT_IN)
+        cloning = sum(term.weight for term in losses if isinstance(term, CloningLoss))
         low, high = ADAPTIVE_RANGE
         return CallSettings(
             learning_rate=optimizer.learning_rate,
@@ -177,18 +177,21 @@ class Native:
             eps=adam.eps,
             weight_decay=adam.weight_decay,
             max_grad_norm=optimizer.max_grad_norm,
-            clip=policy.clip,
-            value_clip=-1.0 if value.clip is None else value.clip,
-            value_coef=value.weight,
-            entropy_coef=entropy.weight,
+            clip=surrogate.clip if isinstance(surrogate, PolicyLoss) else 0.0,
+            value_clip=value.clip if isinstance(value, ValueLoss) and value.clip is not None else -1.0,
+            value_coef=value.weight if value is not None else 0.0,
+            entropy_coef=entropy.weight if entropy is not None else 0.0,
             target_kl=-1.0 if plan.target_kl is None else plan.target_kl,
             desired_kl=optimizer.desired_kl if plan.adaptive else -1.0,
             low_rate=low,
             high_rate=high,
+            cloning_coef=cloning,
             minibatch=minibatch,
             epochs=plan.epochs,
-            normalize_advantage=int(policy.normalize),
+            normalize_advantage=int(isinstance(surrogate, PolicyLoss) and surrogate.normalize),
             adam_step=int(self.count),
+            surrogate=int(surrogate is not None),
+            critic_only=int(not policy.actor_parameters()[0].requires_grad),
         )
 
     def _bind(self, optimizer: Optimizer) -> None:
@@ -221,14 +224,41 @@ class Native:
             optimizer.set_rate(metrics.learning_rate)
 
 
-def _report(metrics: CallMetrics, streams: Sequence[str], settings: CallSettings) -> dict[str, float]:
+def _joined(parts: Sequence[Units]) -> dict[str, Tensor]:
+    """The rows of all sources one after the other; with flags where some are recorded."""
+    if len(parts) == 1 and parts[0].fresh:
+        return parts[0].fields
+    names = set().union(*(part.fields for part in parts))
+    joined = {name: torch.cat([entry_of(part, name) for part in parts]) for name in names}
+    joined["fresh"] = torch.cat([torch.full((part.count,), part.fresh) for part in parts])
+    return joined
+
+
+def _call_plan(cut: Minibatches) -> CallPlan:
+    return CallPlan(
+        order=cut.order.data_ptr(),
+        size=cut.size.data_ptr(),
+        scale=cut.scale.data_ptr(),
+        batches=cut.size.shape[0],
+        rows=int(cut.size.sum()),
+    )
+
+
+def _report(
+    metrics: CallMetrics, streams: Sequence[str], settings: CallSettings, losses: Sequence[LossTerm]
+) -> dict[str, float]:
     result = {"epochs": metrics.epochs, "kl_stop": metrics.stopped}
     if metrics.weight == 0.0:
         return result
-    names = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction", "loss", "grad_norm")
+    kinds = {type(term) for term in losses}
+    names = ["entropy", "loss", "grad_norm"]
+    names += ["policy_loss", "kl", "clip_fraction"] if PolicyLoss in kinds else []
+    names += ["value_loss"] if ValueLoss in kinds else []
     result |= {name: getattr(metrics, name) / metrics.weight for name in names}
     result["entropy_loss"] = -result["entropy"]
-    if len(streams) > 1:
+    cloning = metrics.cloning_loss / metrics.weight
+    result |= {f"{term.name}_loss": cloning for term in losses if isinstance(term, CloningLoss)}
+    if len(streams) > 1 and ValueLoss in kinds:
         for index, stream in enumerate(streams):
             result[f"value_loss/{stream}"] = metrics.stream_loss[index] / metrics.weight
     return result

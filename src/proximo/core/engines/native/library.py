@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-ABI = 1
+ABI = 2
 PAD = 16
 MAX_STREAMS = 16
 MAX_ACTIONS = 1024
@@ -52,6 +52,16 @@ class CallRows(Structure):
             (name, c_void_p)
             for name in ("obs", "action", "logp_old", "advantage", "value_old", "target", "mask")
         ),
+        *((name, c_void_p) for name in ("fresh", "surrogate_weight")),
+    ]
+
+
+class CallPlan(Structure):
+    """Which rows make which minibatch; see `Plan` in interface.h."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("order", "size", "scale")),
+        *((name, c_int64) for name in ("batches", "rows")),
     ]
 
 
@@ -62,7 +72,9 @@ class CallSettings(Structure):
         *((name, c_double) for name in ("learning_rate", "beta1", "beta2", "eps", "weight_decay")),
         *((name, c_double) for name in ("max_grad_norm", "clip", "value_clip", "value_coef", "entropy_coef")),
         *((name, c_double) for name in ("target_kl", "desired_kl", "low_rate", "high_rate")),
+        ("cloning_coef", c_double),
         *((name, c_int64) for name in ("minibatch", "epochs", "normalize_advantage", "adam_step")),
+        *((name, c_int64) for name in ("surrogate", "critic_only")),
     ]
 
 
@@ -78,6 +90,7 @@ class CallMetrics(Structure):
             (name, c_double)
             for name in ("grad_norm", "weight", "epochs", "stopped", "learning_rate", "adam_step")
         ),
+        ("cloning_loss", c_double),
         ("stream_loss", c_double * MAX_STREAMS),
     ]
 
@@ -102,15 +115,18 @@ class CallActing(Structure):
 @cache
 def library() -> Any:
     """The loaded library, or None where this installation has none that fits."""
-    found = sorted(Path(__file__).parent.glob("_kernels*.so"))
-    if not found:
-        return None
-    try:
-        loaded = ctypes.CDLL(str(found[0]))
-    except OSError:
-        return None
-    if loaded.proximo_abi() != ABI:
-        return None
+    for file in sorted(Path(__file__).parent.glob("_kernels*.so")):
+        try:
+            loaded = ctypes.CDLL(str(file))
+        except OSError:
+            continue
+        # A build of another version, left behind, is not this one.
+        if loaded.proximo_abi() == ABI:
+            return _declared(loaded)
+    return None
+
+
+def _declared(loaded: Any) -> Any:
     pointers = [c_void_p] * 10
     loaded.proximo_learn_memory.restype = loaded.proximo_forward_memory.restype = c_int64
     loaded.proximo_learn_memory.argtypes = [c_void_p, c_int64, c_int32]

@@ -34,15 +34,15 @@ EXPORT int proximo_limit(int wanted) {
     level = wanted < has ? (wanted < 0 ? 0 : wanted) : has;
     return level;
 }
-EXPORT int proximo_abi(void) { return 1; }
+EXPORT int proximo_abi(void) { return 2; }
 
 DECLARE(int64_t, learn_memory32, const Program *, int64_t)
 DECLARE(int64_t, learn_memory64, const Program *, int64_t)
 DECLARE(int64_t, forward_memory32, const Program *)
 DECLARE(int64_t, forward_memory64, const Program *)
-DECLARE(void, learn32, const Program *, const Rows *, const Settings *, const int64_t *, float *, float *, float *,
+DECLARE(void, learn32, const Program *, const Rows *, const Settings *, const Plan *, float *, float *, float *,
         char *, Metrics *, float *)
-DECLARE(void, learn64, const Program *, const Rows *, const Settings *, const int64_t *, double *, double *, double *,
+DECLARE(void, learn64, const Program *, const Rows *, const Settings *, const Plan *, double *, double *, double *,
         char *, Metrics *, double *)
 DECLARE(void, act32, const Program *, const Acting *, const float *, char *)
 DECLARE(void, values32, const Program *, int64_t, const float *, const float *, float *, char *)
@@ -59,13 +59,13 @@ EXPORT int64_t proximo_learn_memory(const Program *p, int64_t rows, int wide) {
 EXPORT int64_t proximo_forward_memory(const Program *p, int wide) {
     return wide ? EACH(forward_memory64, p) : EACH(forward_memory32, p);
 }
-EXPORT void proximo_learn32(const Program *p, const Rows *d, const Settings *s, const int64_t *order, float *theta,
+EXPORT void proximo_learn32(const Program *p, const Rows *d, const Settings *s, const Plan *plan, float *theta,
                             float *first, float *second, char *memory, Metrics *m, float *gradient) {
-    EACH(learn32, p, d, s, order, theta, first, second, memory, m, gradient);
+    EACH(learn32, p, d, s, plan, theta, first, second, memory, m, gradient);
 }
-EXPORT void proximo_learn64(const Program *p, const Rows *d, const Settings *s, const int64_t *order, double *theta,
+EXPORT void proximo_learn64(const Program *p, const Rows *d, const Settings *s, const Plan *plan, double *theta,
                             double *first, double *second, char *memory, Metrics *m, double *gradient) {
-    EACH(learn64, p, d, s, order, theta, first, second, memory, m, gradient);
+    EACH(learn64, p, d, s, plan, theta, first, second, memory, m, gradient);
 }
 EXPORT void proximo_act(const Program *p, const Acting *a, const float *theta, char *memory) {
     EACH(act32, p, a, theta, memory);

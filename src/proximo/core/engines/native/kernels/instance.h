@@ -3,6 +3,7 @@
 #include "vec.h"
 #include "gemm.h"
 #include "network.h"
+#include "heads.h"
 #include "update.h"
 #include "act.h"
 
@@ -24,13 +25,13 @@ EXPORT int64_t NAME(forward_memory64)(const Program *p) {
     Space<double> space;
     return lay_out_forward<double>(*p, CHUNK, space, 0);
 }
-EXPORT void NAME(learn32)(const Program *p, const Rows *data, const Settings *s, const int64_t *order, float *theta,
+EXPORT void NAME(learn32)(const Program *p, const Rows *data, const Settings *s, const Plan *plan, float *theta,
                           float *first, float *second, char *memory, Metrics *m, float *gradient) {
-    learn<float>(*p, *data, *s, order, theta, first, second, memory, *m, gradient);
+    learn<float>(*p, *data, *s, *plan, theta, first, second, memory, *m, gradient);
 }
-EXPORT void NAME(learn64)(const Program *p, const Rows *data, const Settings *s, const int64_t *order, double *theta,
+EXPORT void NAME(learn64)(const Program *p, const Rows *data, const Settings *s, const Plan *plan, double *theta,
                           double *first, double *second, char *memory, Metrics *m, double *gradient) {
-    learn<double>(*p, *data, *s, order, theta, first, second, memory, *m, gradient);
+    learn<double>(*p, *data, *s, *plan, theta, first, second, memory, *m, gradient);
 }
 EXPORT void NAME(act32)(const Program *p, const Acting *a, const float *theta, char *memory) {
     act(*p, *a, theta, memory);

@@ -39,6 +39,15 @@ struct Rows {                   // all rows of one update, T = float or double
     const void *logp_old, *advantage;
     const void *value_old, *target; // [S][M]
     const uint8_t *mask;        // [M][A] or null
+    const uint8_t *fresh;       // [M] 0 for recorded rows, or null: all are fresh
+    const void *surrogate_weight; // [M] or null: 1
+};
+
+struct Plan {                   // which rows make which minibatch
+    const int64_t *order;       // [epochs][rows of an epoch]
+    const int64_t *size;        // [batches of an epoch] rows
+    const double *scale;        // [batches of an epoch] rows over the nominal minibatch size, of the leading source
+    int64_t batches, rows;      // of an epoch
 };
 
 struct Settings {
@@ -46,13 +55,15 @@ struct Settings {
     double clip, value_clip, value_coef, entropy_coef; // value_clip < 0: none
     double target_kl, desired_kl;                      // < 0: none
     double low_rate, high_rate;                        // range of the adaptive rate
-    int64_t minibatch, epochs, normalize_advantage, adam_step;
+    double cloning_coef;                               // of minus the recorded rows' mean log-probability
+    int64_t minibatch, epochs, normalize_advantage, adam_step; // minibatch: rows of the largest
+    int64_t surrogate, critic_only; // with the clipped surrogate; nothing that decides actions moves
 };
 
 // Sums over minibatches, each times its rows over the nominal minibatch size.
 struct Metrics {
     double policy_loss, value_loss, entropy, kl, clip_fraction, loss, grad_norm, weight;
-    double epochs, stopped, learning_rate, adam_step;
+    double epochs, stopped, learning_rate, adam_step, cloning_loss;
     double stream_loss[16];
 };
 

@@ -2,137 +2,20 @@
 
 namespace {
 
-template <class T> T *take(char *&at, int64_t count) {
-    T *p = (T *)at;
-    at += (count * sizeof(T) + 63) / 64 * 64;
-    return p;
-}
-
-template <class T> struct Workspace {
-    Space<T> space;
-    T *natural, *grad, *advantage, *logp_old, *d_logp, *d_entropy, *logp, *entropy;
-    int64_t *rows;
-};
-
-// Lays a workspace out in `memory`; with memory null only the size is meant.
-template <class T> int64_t lay_out(const Program &p, int64_t rows, Workspace<T> &w, char *memory) {
-    char *at = memory;
-    w.space.value = take<T *>(at, p.buffer_count);
-    w.space.grad = take<T *>(at, p.buffer_count);
-    w.space.before = take<T *>(at, p.buffer_count);
-    for (int32_t b = 0; b < p.buffer_count; b++) {
-        bool silu = false;
-        for (int32_t k = 0; k < p.op_count; k++) silu |= p.ops[k].dst == b && p.ops[k].activation == SILU;
-        T *value = take<T>(at, rows * p.widths[b]), *grad = take<T>(at, rows * p.widths[b]);
-        T *before = take<T>(at, silu ? rows * p.widths[b] : 0);
-        if (memory) w.space.value[b] = value, w.space.grad[b] = grad, w.space.before[b] = before;
-    }
-    w.natural = take<T>(at, p.natural_size);
-    w.grad = take<T>(at, p.theta_size);
-    w.advantage = take<T>(at, rows);
-    w.logp_old = take<T>(at, rows);
-    w.d_logp = take<T>(at, rows);
-    w.d_entropy = take<T>(at, rows);
-    w.logp = take<T>(at, rows);
-    w.entropy = take<T>(at, rows);
-    return at - memory;
-}
-
-const double HALF_LOG_2PI = 0.91893853320467274178;
-
-template <class T> T log_(T x) { return (T)log((double)x); }
-
-// log-probabilities of all choices in place of the logits; forbidden ones and padding get probability 0; the entropy
-template <class T> T log_softmax(T *x, int64_t count, int64_t width, const uint8_t *mask) {
-    typedef typename Vec<T>::v V;
-    enum { W = Vec<T>::LANES };
-    for (int64_t a = 0; a < count; a++)
-        if (mask && !mask[a]) x[a] = (T)-1e8;
-    T top = x[0];
-    for (int64_t a = 1; a < count; a++) top = x[a] > top ? x[a] : top;
-    V total = {}, moment = {};
-    for (int64_t a = 0; a < width; a += W) {
-        V shifted = load(x + a) - top;
-        if (a + W > count) shifted = lanes<T>() < (T)(count - a) ? shifted : splat((T)-2e8);
-        V e = shifted < (T)-80 ? (V){} : exp_(shifted);
-        total += e;
-        moment += shifted < (T)-80 ? (V){} : e * shifted;
-        store(x + a, shifted);
-    }
-    const T all = sum<T>(total), shift = log_(all);
-    for (int64_t a = 0; a < width; a += W) store(x + a, load(x + a) - shift);
-    return shift - sum<T>(moment) / all;
-}
-
-template <class T>
-void categorical(const Program &p, const Rows &data, const int64_t *rows, int64_t count, Workspace<T> &w) {
-    const int64_t width = p.widths[p.actor_buffer];
-    T *logits = w.space.value[p.actor_buffer];
-    const int64_t *action = (const int64_t *)data.action;
+// Of recorded rows beside fresh ones: the fresh are centred by their mean, all are scaled by their deviation, clamped.
+template <class T> void standardize_mixed(T *x, const uint8_t *fresh, int64_t count) {
+    int64_t inside = 0;
+    for (int64_t b = 0; b < count; b++) inside += fresh[b];
+    const bool some = inside > 1;
+    double mean = 0, square = 0;
+    const double n = some ? inside : count;
+    for (int64_t b = 0; b < count; b++) mean += some && !fresh[b] ? 0 : x[b];
+    mean /= n;
+    for (int64_t b = 0; b < count; b++) square += some && !fresh[b] ? 0 : (x[b] - mean) * (x[b] - mean);
+    const double deviation = sqrt(square / (n - 1)) + 1e-8;
     for (int64_t b = 0; b < count; b++) {
-        T *x = logits + b * width;
-        w.entropy[b] = log_softmax(x, p.actions, width, data.mask ? data.mask + rows[b] * p.actions : 0);
-        w.logp[b] = x[action[rows[b]]];
-    }
-}
-
-template <class T>
-void categorical_grad(const Program &p, const Rows &data, const int64_t *rows, int64_t count, Workspace<T> &w) {
-    typedef typename Vec<T>::v V;
-    enum { W = Vec<T>::LANES };
-    const int64_t width = p.widths[p.actor_buffer];
-    const T *logp = w.space.value[p.actor_buffer];
-    T *grad = w.space.grad[p.actor_buffer];
-    const int64_t *action = (const int64_t *)data.action;
-    for (int64_t b = 0; b < count; b++) {
-        for (int64_t a = 0; a < width; a += W) {
-            V l = load(logp + b * width + a);
-            V q = l < (T)-80 ? (V){} : exp_(l);
-            // d logp(chosen) / d logit = [chosen] - q;   d entropy / d logit = -q (logp + entropy)
-            store(grad + b * width + a, -w.d_logp[b] * q - w.d_entropy[b] * q * (l + w.entropy[b]));
-        }
-        grad[b * width + action[rows[b]]] += w.d_logp[b];
-    }
-}
-
-template <class T>
-void gaussian(const Program &p, const T *theta, const Rows &data, const int64_t *rows, int64_t count, Workspace<T> &w) {
-    const int64_t width = p.widths[p.actor_buffer];
-    const T *mean = w.space.value[p.actor_buffer], *action = (const T *)data.action;
-    T total = 0, inverse[1024];
-    for (int64_t a = 0; a < p.actions; a++) {
-        total += theta[p.log_std + a];
-        inverse[a] = exp1(-theta[p.log_std + a]);
-    }
-    const T constant = total + (T)(p.actions * HALF_LOG_2PI);
-    for (int64_t b = 0; b < count; b++) {
-        const T *x = action + rows[b] * p.actions;
-        T square = 0;
-        for (int64_t a = 0; a < p.actions; a++) {
-            T z = (x[a] - mean[b * width + a]) * inverse[a];
-            square += z * z;
-        }
-        w.logp[b] = (T)-0.5 * square - constant;
-        w.entropy[b] = total + (T)(p.actions * (HALF_LOG_2PI + 0.5));
-    }
-}
-
-template <class T>
-void gaussian_grad(const Program &p, const T *theta, const Rows &data, const int64_t *rows, int64_t count,
-                   Workspace<T> &w) {
-    const int64_t width = p.widths[p.actor_buffer];
-    const T *mean = w.space.value[p.actor_buffer], *action = (const T *)data.action;
-    T *grad = w.space.grad[p.actor_buffer], *d_log_std = w.grad + p.log_std;
-    T inverse[1024];
-    for (int64_t a = 0; a < p.actions; a++) inverse[a] = exp1(-theta[p.log_std + a]), d_log_std[a] = 0;
-    for (int64_t b = 0; b < count; b++) {
-        const T *x = action + rows[b] * p.actions;
-        for (int64_t a = 0; a < p.actions; a++) {
-            T z = (x[a] - mean[b * width + a]) * inverse[a];
-            grad[b * width + a] = w.d_logp[b] * z * inverse[a];
-            d_log_std[a] += w.d_logp[b] * (z * z - 1) + w.d_entropy[b];
-        }
-        for (int64_t a = p.actions; a < width; a++) grad[b * width + a] = 0;
+        const double scaled = (x[b] - (some && fresh[b] ? mean : 0)) / deviation;
+        x[b] = (T)(scaled > 5 ? 5 : scaled < -5 ? -5 : scaled);
     }
 }
 
@@ -149,9 +32,19 @@ template <class T> void standardize(T *x, int64_t count) {
 template <class T>
 void losses(const Program &p, const Rows &data, const Settings &s, const int64_t *rows, int64_t count, double scale,
             Workspace<T> &w, double *out, double *stream_loss) {
-    double policy = 0, entropy = 0, kl = 0, clipped_rows = 0, value = 0;
-    const T inverse = (T)(scale / count);
+    double policy = 0, entropy = 0, kl = 0, clipped_rows = 0, value = 0, recorded = 0, cloned = 0;
+    for (int64_t b = 0; b < count; b++) recorded += !w.fresh[b];
+    const double fresh = count - recorded > 1 ? count - recorded : 1;
+    const T inverse = (T)(scale / count), cloning = recorded ? (T)(scale * s.cloning_coef / recorded) : 0;
     for (int64_t b = 0; b < count; b++) {
+        entropy += w.entropy[b];
+        w.d_entropy[b] = (T)-s.entropy_coef * inverse;
+        w.d_logp[b] = 0;
+        if (!w.fresh[b]) {
+            cloned -= w.logp[b];
+            w.d_logp[b] = -cloning;
+        }
+        if (!s.surrogate) continue;
         T log_ratio = w.logp[b] - w.logp_old[b], ratio = exp1(log_ratio), advantage = w.advantage[b];
         T clipped = ratio < (T)(1 - s.clip) ? (T)(1 - s.clip) : ratio > (T)(1 + s.clip) ? (T)(1 + s.clip) : ratio;
         T plain = ratio * advantage, held = clipped * advantage;
@@ -159,11 +52,10 @@ void losses(const Program &p, const Rows &data, const Settings &s, const int64_t
         // Where both are equal autograd sends half the gradient each way; inside the range both are the ratio's.
         T flow = plain < held || inside ? ratio * advantage : 0;
         policy -= plain < held ? plain : held;
-        w.d_logp[b] = -flow * inverse;
-        w.d_entropy[b] = (T)-s.entropy_coef * inverse;
+        w.d_logp[b] -= flow * inverse;
+        if (!w.fresh[b]) continue;
         kl += ratio - 1 - log_ratio;
         clipped_rows += (ratio > 1 ? ratio - 1 : 1 - ratio) > (T)s.clip;
-        entropy += w.entropy[b];
     }
     const int64_t width = p.widths[p.value_buffer];
     T *v = w.space.value[p.value_buffer], *g = w.space.grad[p.value_buffer];
@@ -185,9 +77,10 @@ void losses(const Program &p, const Rows &data, const Settings &s, const int64_t
         stream_loss[k] = total / count;
         value += total / count;
     }
-    out[0] = policy / count, out[1] = value, out[2] = entropy / count, out[3] = kl / count;
-    out[4] = clipped_rows / count;
-    out[5] = out[0] + s.value_coef * value - s.entropy_coef * out[2];
+    out[0] = policy / count, out[1] = value, out[2] = entropy / count, out[3] = kl / fresh;
+    out[4] = clipped_rows / fresh;
+    out[6] = recorded ? cloned / recorded : 0;
+    out[5] = out[0] + s.value_coef * value - s.entropy_coef * out[2] + s.cloning_coef * out[6];
 }
 
 template <class T> double norm(const T *x, int64_t count) {
@@ -232,18 +125,37 @@ template <class T>
 void gather(const Program &p, const Rows &data, const int64_t *rows, int64_t count, bool standard, Workspace<T> &w) {
     const int64_t width = p.widths[0];
     const T *obs = (const T *)data.obs, *advantage = (const T *)data.advantage, *logp = (const T *)data.logp_old;
+    const T *weight = (const T *)data.surrogate_weight;
     T *x = w.space.value[0];
+    bool mixed = false;
     for (int64_t b = 0; b < count; b++) {
         memcpy(x + b * width, obs + rows[b] * p.obs_width, sizeof(T) * p.obs_width);
         w.advantage[b] = advantage[rows[b]];
         w.logp_old[b] = logp[rows[b]];
+        w.fresh[b] = data.fresh ? data.fresh[rows[b]] : 1;
+        mixed |= !w.fresh[b];
     }
-    if (standard && count > 1) standardize(w.advantage, count);
+    if (standard && count > 1 && mixed) standardize_mixed(w.advantage, w.fresh, count);
+    else if (standard && count > 1) standardize(w.advantage, count);
+    if (!weight) return;
+    for (int64_t b = 0; b < count; b++) w.advantage[b] *= weight[rows[b]];
 }
 
-// `order` [epochs][M]; `theta`, `first`, `second` move in place; `gradient` (may be null) receives the last gradient.
+// No gradient for what decides actions: layers of the actor (shared ones too) and the deviation.
+template <class T> void spare_actor(const Program &p, T *grad) {
+    for (int32_t k = 0; k < p.op_count; k++) {
+        const Op &op = p.ops[k];
+        if (!(op.role & ACTOR)) continue;
+        const int64_t row = p.widths[op.dst];
+        memset(grad + op.weight, 0, sizeof(T) * op.in * row);
+        memset(grad + op.bias, 0, sizeof(T) * row);
+    }
+    if (p.head == GAUSSIAN) memset(grad + p.log_std, 0, sizeof(T) * p.actions);
+}
+
+// `theta`, `first`, `second` move in place; `gradient` (may be null) receives the last gradient.
 template <class T>
-void learn(const Program &p, const Rows &data, const Settings &s, const int64_t *order, T *theta, T *first, T *second,
+void learn(const Program &p, const Rows &data, const Settings &s, const Plan &plan, T *theta, T *first, T *second,
            char *memory, Metrics &m, T *gradient) {
     Workspace<T> w;
     memset(memory, 0, lay_out<T>(p, s.minibatch, w, 0));
@@ -251,17 +163,16 @@ void learn(const Program &p, const Rows &data, const Settings &s, const int64_t 
     double rate = s.learning_rate;
     int64_t step = s.adam_step;
     memset(&m, 0, sizeof m);
-    const int64_t nominal = s.minibatch < data.count ? s.minibatch : data.count;
     for (int64_t epoch = 0; epoch < s.epochs && !m.stopped; epoch++) {
-        for (int64_t at = 0; at < data.count; at += nominal) {
-            const int64_t *rows = order + epoch * data.count + at;
-            const int64_t count = data.count - at < nominal ? data.count - at : nominal;
-            const double scale = (double)count / nominal;
+        const int64_t *rows = plan.order + epoch * plan.rows;
+        for (int64_t batch = 0; batch < plan.batches; rows += plan.size[batch++]) {
+            const int64_t count = plan.size[batch];
+            const double scale = plan.scale[batch];
             gather<T>(p, data, rows, count, s.normalize_advantage, w);
             forward<T>(p, theta, w.space, count, ACTOR | CRITIC);
             if (p.head == CATEGORICAL) categorical<T>(p, data, rows, count, w);
             else gaussian<T>(p, theta, data, rows, count, w);
-            double out[6], stream_loss[16];
+            double out[7], stream_loss[16];
             losses<T>(p, data, s, rows, count, scale, w, out, stream_loss);
             if (s.target_kl >= 0 && out[3] > 1.5 * s.target_kl) {
                 m.stopped = 1;
@@ -271,13 +182,15 @@ void learn(const Program &p, const Rows &data, const Settings &s, const int64_t 
             else gaussian_grad<T>(p, theta, data, rows, count, w);
             transpose<T>(p, theta, w.natural);
             backward<T>(p, w.natural, w.grad, w.space, count);
+            if (s.critic_only) spare_actor<T>(p, w.grad);
             if (gradient) memcpy(gradient, w.grad, sizeof(T) * p.theta_size);
             const double size = norm<T>(w.grad, p.theta_size);
             const double clip = s.max_grad_norm / (size + 1e-6);
             step++;
             adam<T>(s, rate, step, clip > 1 ? 1 : clip, theta, first, second, w.grad, p.theta_size);
-            double *sums[] = {&m.policy_loss, &m.value_loss, &m.entropy, &m.kl, &m.clip_fraction, &m.loss};
-            for (int i = 0; i < 6; i++) *sums[i] += scale * out[i];
+            double *sums[] = {&m.policy_loss,   &m.value_loss, &m.entropy,     &m.kl,
+                              &m.clip_fraction, &m.loss,       &m.cloning_loss};
+            for (int i = 0; i < 7; i++) *sums[i] += scale * out[i];
             for (int32_t k = 0; k < p.streams; k++) m.stream_loss[k] += scale * stream_loss[k];
             m.grad_norm += scale * size;
             m.weight += scale;
