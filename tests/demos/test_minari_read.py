@@ -341,7 +341,16 @@ def test_data_sets_that_do_not_fit_each_other():
     refused("toy/a-v0 and toy/b-v0 do not fit each other: the actions", "toy/a-v0", "toy/b-v0")
 
 
-@pytest.mark.parametrize("name", ["walker", "../../etc-v0", "a/b-v0", "/tmp/x-v0", "toy/a", "toy/ä-v0", ""])
+def test_a_folder_is_named_by_its_path(tmp_path, monkeypatch):
+    path = write("toy/a-v0", [episode(3)]).parent
+    moved = path.rename(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    for name in (str(moved), "./mine", "./mine/data"):
+        assert load_demos([name], say=silent).rows == 3
+    refused("./yours: there is no data set in .*yours", "./yours")
+
+
+@pytest.mark.parametrize("name", ["walker", "toy/../../etc-v0", "a/b-v0", "toy/a", "toy/ä-v0", ""])
 def test_names_that_are_none(name):
     refused("is no name of a data set", name)
 
@@ -416,7 +425,7 @@ def test_other_spaces_are_refused(other, match):
 def test_a_missing_observation_is_named():
     write("toy/a-v0", [episode(3)])
     wanted = EnvSpec("X-v0", {"eye": BOX}, BOUNDED, 1, torch.device("cpu"))
-    with pytest.raises(UserError, match=r"has no observation 'eye' \(it has obs\)"):
+    with pytest.raises(UserError, match=r"has no observation 'eye', as X-v0 has \(it has obs\)"):
         check_fits(load_demos(["toy/a-v0"]), wanted)
 
 

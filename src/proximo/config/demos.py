@@ -13,7 +13,9 @@ class DemosConfig(Node):
     """Demonstrations: recorded episodes, of which every minibatch takes a share."""
 
     datasets: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
-    """Names of Minari data sets, or folders of such; several are combined."""
+    """Names of Minari data sets, or folders of such (`./folder`); several are combined."""
+    other_env: bool = False
+    """Take data of an environment of another name, too, if its spaces are the same."""
     mix_ratio: Fraction = 0.5
     """Share of each minibatch; 0: not read at all; 1: no environment is stepped, and steps count recorded rows."""
     mix_ratio_end: Fraction | None = None

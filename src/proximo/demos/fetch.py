@@ -38,9 +38,10 @@ def ensure(name: str, *, download: bool = True, say: Callable[[str], None] = pri
 
     Raises: UserError, within seconds, where it is neither here nor to be had.
     """
-    store.check_name(name)
     if store.present(name):
         return name
+    if store.is_path(name):
+        raise UserError(f"{name}: there is no data set in {store.folder(name).resolve()}")
     if not download:
         raise UserError(f"data set {name} is not in {store.root()}; {cure(name)}")
     fetch(name, say)

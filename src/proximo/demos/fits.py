@@ -13,23 +13,25 @@ from proximo.demos.dataset import Dataset
 from proximo.errors import UserError
 
 
-def check_fits(dataset: Dataset, spec: EnvSpec, *, same_name: bool = True) -> str | None:
+def check_fits(
+    dataset: Dataset, spec: EnvSpec, where: str = "demonstrations", *, same_name: bool = True
+) -> str | None:
     """A line to print where the data are of another version of the environment; None where all is the same.
 
-    `same_name` False lets data of any environment pass whose spaces are the same.
+    `where` is their place in the settings; `same_name` False lets data of any environment with the same spaces pass.
     Raises: UserError naming what differs: the environment, an observation, the actions' kind, shape or bounds.
     """
-    names = ", ".join(dataset.names) or "the demonstrations"
     recorded = None if dataset.env is None else dataset.env.id
-    where = names if recorded is None else f"{names} (recorded in {recorded})"
+    names = ", ".join(dataset.names) or "the data"
+    shown = f"{where}: {names}" + ("" if recorded is None else f" (recorded in {recorded})")
     if same_name and recorded is not None and _base(recorded) != _base(spec.id):
         raise UserError(
-            f"{where}: data of another environment than {spec.id}; use data recorded in {spec.id}"
+            f"{shown}: data of another environment than {spec.id}; name others, or set other_env if they mean the same"
         )
-    _check_obs(dataset, spec, where)
-    _check_actions(dataset, spec, where)
+    _check_obs(dataset, spec, shown)
+    _check_actions(dataset, spec, shown)
     if recorded is not None and recorded != spec.id:
-        return f"demonstrations: {where}; training on {spec.id}, whose spaces are the same"
+        return f"{shown}: training on {spec.id}, whose spaces are the same"
     return None
 
 
@@ -41,8 +43,10 @@ def _base(env_id: str) -> str:
 def _check_obs(dataset: Dataset, spec: EnvSpec, where: str) -> None:
     for key, space in spec.obs_spaces.items():
         if key not in dataset.obs:
-            has = ", ".join(dataset.obs)
-            raise UserError(f"{where}: has no observation {key!r} (it has {has}); {spec.id} gives it")
+            what = "action mask" if key == spec.mask_key else "observation"
+            raise UserError(
+                f"{where}: has no {what} {key!r}, as {spec.id} has (it has {', '.join(dataset.obs)})"
+            )
         rows, wanted = dataset.obs[key], (space.shape or ())
         if tuple(rows.shape[1:]) != wanted:
             raise UserError(

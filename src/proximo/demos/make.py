@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
-
-import numpy as np
-from gymnasium.spaces import Box, Space
 
 from proximo.config.experiment import DemosConfig, Experiment
 from proximo.core.types import EnvSpec
 from proximo.demos.dataset import Dataset
+from proximo.demos.fits import check_fits
+from proximo.demos.minari import load_demos
 from proximo.demos.source import Behavior, DemoSource
-from proximo.errors import UserError
 
 Say = Callable[[str], None]
 
@@ -44,8 +41,10 @@ def _source(
     make_clone: Callable[[], Any],
     say: Say,
 ) -> DemoSource:
-    data: Dataset = importlib.import_module("proximo.demos.minari").load_demos(node.datasets)
-    check_fits(data, spec, f"demos.{name}")
+    data = load_demos(node.datasets, say=say)
+    notice = check_fits(data, spec, f"demos.{name}", same_name=not node.other_env)
+    if notice is not None:
+        say(notice)
     if data.form not in ("environment", policy.head.form):
         had = data.logp is not None
         data = data.in_environment_form()
@@ -96,31 +95,3 @@ def _behavior(node: DemosConfig, exp: Experiment, data: Dataset) -> Behavior:
 def clone_path(node: DemosConfig, exp: Experiment) -> str | None:
     """The run whose policy stands for whoever recorded."""
     return node.clone or exp.init_from
-
-
-def check_fits(data: Dataset, spec: EnvSpec, where: str) -> None:
-    """UserError where the data's observations or actions are not those of the environment."""
-    from_ = f" (recorded in {data.env.id})" if data.env is not None else ""
-    for key, space in spec.obs_spaces.items():
-        if key not in data.obs:
-            what = "the action mask" if key == spec.mask_key else "the observation"
-            raise UserError(f"{where}: {spec.id} has {what} {key!r}, which the data lack{from_}")
-        have, want = tuple(data.obs[key].shape[1:]), tuple(space.shape or ())
-        if have != want:
-            raise UserError(
-                f"{where}: the data's observation {key!r} has shape {have}, that of {spec.id} {want}{from_}"
-            )
-    if data.action_space is not None and not same_actions(data.action_space, spec.action_space):
-        raise UserError(
-            f"{where}: the data's action space {data.action_space} is not that of {spec.id}, "
-            f"{spec.action_space}{from_}"
-        )
-
-
-def same_actions(one: Space[Any], other: Space[Any]) -> bool:
-    """The same choices, or the same shape and bounds whatever the type of number."""
-    if isinstance(one, Box) and isinstance(other, Box):
-        return one.shape == other.shape and bool(
-            np.allclose(one.low, other.low) and np.allclose(one.high, other.high)
-        )
-    return one == other

@@ -44,9 +44,17 @@ def check_name(name: str) -> str:
     return name
 
 
+def is_path(name: str) -> bool:
+    """Whether a folder is named (`./mine`, `/data/mine`), not a data set."""
+    return name.startswith((".", "/", "~"))
+
+
 def folder(name: str) -> Path:
     """The folder of a data set, whether it is there or not."""
-    return root() / check_name(name)
+    if not is_path(name):
+        return root() / check_name(name)
+    path = Path(name).expanduser()
+    return path.parent if (path / METADATA).is_file() else path
 
 
 def present(name: str) -> bool:
