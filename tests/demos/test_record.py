@@ -192,6 +192,9 @@ class Tired:
     def begin(self, place, env, seed):
         self.patience -= 1
 
+    def close(self):
+        self.closed = True
+
     def act(self, places, obs, infos):
         if self.patience < 0:
             raise Stop
@@ -199,8 +202,9 @@ class Tired:
 
 
 def test_who_stops_keeps_what_was_finished():
-    made = record(policy=Tired())
-    assert made.summary.stopped
+    who = Tired()
+    assert record(policy=who).summary.stopped
+    assert who.closed
     assert load_demos(["toy/a-v0"]).episodes == 2
 
 

@@ -83,6 +83,16 @@ def _add_record(verbs: Any, common: argparse.ArgumentParser) -> None:
     record.add_argument(
         "--checkpoint", choices=("best", "last"), help="of the run (default: best, else newest)"
     )
+    keyboard = record.add_argument_group("a person at the keyboard (--policy keyboard)")
+    keyboard.add_argument(
+        "--keys",
+        metavar="MAP",
+        help="keys and actions, such as '{left: 0, right: 1, none: 2}'; with `none` time goes on by itself",
+    )
+    keyboard.add_argument(
+        "--view", choices=("auto", "window", "terminal"), default="auto", help="where to play (default auto)"
+    )
+    keyboard.add_argument("--fps", type=float, metavar="X", help="steps a second (default: as it declares)")
     record.add_argument("--format", choices=("hdf5", "arrow"), default="hdf5", help="files (default hdf5)")
     record.add_argument("--overwrite", action="store_true", help="replace a data set of this name")
     record.add_argument("--json", action="store_true", help="print one JSON object")
@@ -130,6 +140,8 @@ def _who(args: argparse.Namespace) -> tuple[EnvConfig, Demonstrator]:
     from proximo.demos.scripted import KEYBOARD, scripted
     from proximo.recipes.demos import agent_demonstrator, environment_of
 
+    if args.policy != KEYBOARD and (args.keys or args.fps or args.view != "auto"):
+        raise UserError("--keys, --view and --fps are for --policy keyboard")
     if args.policy is None:
         return agent_demonstrator(
             args.source,
@@ -142,7 +154,9 @@ def _who(args: argparse.Namespace) -> tuple[EnvConfig, Demonstrator]:
         raise UserError("--deterministic and --checkpoint are about a run's agent: leave out --policy")
     config = environment_of(args.source, args.items)
     if args.policy == KEYBOARD:
-        raise UserError("not yet")
+        from proximo.demos.person import person
+
+        return config, person(config, keys=args.keys, view=args.view, fps=args.fps)
     return config, scripted(args.policy, config, args.seed)
 
 

@@ -39,6 +39,10 @@ class Stop(Exception):
     """Raised by a demonstrator that ends the recording: the running episode is dropped, finished ones are kept."""
 
 
+class Again(Exception):
+    """Raised by a demonstrator that wants to begin the running episode once more."""
+
+
 class Demonstrator(Protocol):
     """Someone who acts in up to `places` environments at once."""
 
@@ -51,6 +55,7 @@ class Demonstrator(Protocol):
 
     def begin(self, place: int, env: GymEnv, seed: int) -> None: ...
     def act(self, places: list[int], obs: list[Any], infos: list[dict[str, Any]]) -> Sequence[Choice]: ...
+    def close(self) -> None: ...
 
 
 @dataclass
@@ -118,6 +123,7 @@ def record(
     finally:
         for place in places:
             place.env.close()  # type: ignore[no-untyped-call]
+        who.close()
     summary.seconds = time.perf_counter() - begun
     return summary
 
@@ -152,7 +158,14 @@ class _Session:
         if not active:
             return False
         playing = [self.places[index] for index in active]
-        choices = self.who.act(active, [place.obs for place in playing], [place.info for place in playing])
+        try:
+            choices = self.who.act(
+                active, [place.obs for place in playing], [place.info for place in playing]
+            )
+        except Again:
+            for place in playing:
+                self._reset(place)
+            return True
         for index, choice in zip(active, choices, strict=True):
             self._step(index, choice)
         return True
@@ -174,12 +187,15 @@ class _Session:
             place.number = -1
             return
         place.number, self.next = self.next, self.next + 1
+        self._reset(place)
+        self.who.begin(index, place.env, place.episode.seed)
+
+    def _reset(self, place: _Place) -> None:
         seed = integer_seed(self.seed, "demos", place.number)
         with user_code(f"{self.config.id}, episode {place.number},", " (--debug shows where)"):
             place.obs, place.info = place.env.reset(seed=seed)
         place.episode = Recorded(seed)
         self._see(place)
-        self.who.begin(index, place.env, seed)
 
     def _see(self, place: _Place) -> None:
         place.episode.observations.append(_kept(place.obs))

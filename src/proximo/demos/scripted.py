@@ -50,6 +50,9 @@ class Uniform:
         self.mask_key, self.env_id = config.mask_key, config.id
         self.generator = np.random.default_rng(integer_seed(seed, "demos/random", 0))
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def begin(self, place: int, env: GymEnv, seed: int) -> None:
         """Nothing is carried from one episode to the next but the generator."""
         self.space = env.action_space
@@ -102,6 +105,9 @@ class Therapist:
     def __init__(self, name: str) -> None:
         self.label, self.treat = name, THERAPISTS[name]
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def begin(self, place: int, env: GymEnv, seed: int) -> None:
         """The client to be treated."""
         self.clients = env.unwrapped.clients  # type: ignore[attr-defined]
@@ -126,6 +132,9 @@ class Own:
         if not callable(getattr(self.cls, "act", None)):
             raise UserError(f"--policy {name}: it needs a method act(obs, info) that gives an action")
         self.policy: Any = None
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def begin(self, place: int, env: GymEnv, seed: int) -> None:
         """Make it with the first environment, tell it of each episode."""

@@ -55,6 +55,9 @@ class AgentPlays:
         self._key = rng.stream_key(seed, "demos/agent")
         self._steps = 0
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def begin(self, place: int, env: GymEnv, seed: int) -> None:
         """Forget what was remembered in this place."""
         if self._leaves is None:
