@@ -5,11 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from proximo import Experiment, train
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "metrics.md"
-NAMES = {"<name>": "cost", "<stream>": "novelty", "<loss>": "smooth"}
+NAMES = {"<name>": "cost", "<stream>": "novelty", "<loss>": "smooth", "<demos>": "expert"}
 """What the placeholders of the glossary stand for in the trainings below."""
 TINY = {"total_steps": 64, "num_steps": 16, "minibatch_size": 16, "epochs": 1, "prime_steps": 0}
 
@@ -36,6 +37,11 @@ RUNS = {
         losses={"smooth": {"type": "glossary_parts:Smooth"}},
         eval={"mode": "both"},
     ),
+    "demonstrations": tiny(
+        env={"id": "glossary_parts:Continuous"},
+        demos={"expert": {"datasets": ["made/up/here-v0"]}},
+        policy={"normalize_obs": False},
+    ),
     "a curriculum": tiny(hooks={"more": {"type": "curriculum", "parameter": "cost", "start": 0, "end": 1}}),
 }
 
@@ -57,6 +63,28 @@ def filled_in(entry):
 def columns(tmp_path_factory):
     """Columns of progress.csv, and those of them that ever had a value."""
     announced, seen = set(), set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("proximo.demos.make.load_demos", lambda names, **rest: demonstrations())
+        _train_all(tmp_path_factory, announced, seen)
+    return announced, seen
+
+
+def demonstrations():
+    from proximo.demos.dataset import Dataset
+
+    ends = torch.arange(32) % 4 == 3
+    return Dataset(
+        obs={"obs": torch.zeros(32, 2)},
+        action=torch.zeros(32, 1),
+        reward=torch.ones(32),
+        terminated=ends,
+        truncated=torch.zeros(32, dtype=torch.bool),
+        final_obs={"obs": torch.zeros(8, 2)},
+        logp=torch.full((32,), -1.0),
+    )
+
+
+def _train_all(tmp_path_factory, announced, seen):
     for experiment in RUNS.values():
         root = tmp_path_factory.mktemp("runs")
         run = train(Experiment.model_validate({**experiment, "runs_dir": str(root)}), verbosity=-1).run
@@ -64,7 +92,6 @@ def columns(tmp_path_factory):
             for row in csv.DictReader(file):
                 announced |= set(row)
                 seen |= {name for name, value in row.items() if value}
-    return announced, seen
 
 
 def test_every_column_is_in_the_glossary(columns):

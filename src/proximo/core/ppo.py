@@ -67,7 +67,8 @@ class PPO:
             ]
             for transform in parts.advantages:
                 transform(data)
-            metrics = describe(data, parts.streams)
+            metrics = describe(data, parts.streams) | describe_recorded(data)
+            metrics |= {f"{name}/share": share for name, share in parts.batching.shares.items()}
         with parts.timer.phase("learn"):
             for schedule in parts.schedules:
                 schedule(min(1.0, self.step / self.total_steps))
@@ -122,3 +123,19 @@ def describe(data: Sequence[Evaluated], streams: Sequence[Stream]) -> dict[str, 
         metrics[f"{prefix}reward_mean"] = entry.reward[stream.name][rows].mean()
     names = list(metrics)
     return dict(zip(names, torch.stack([metrics[name] for name in names]).tolist(), strict=True))
+
+
+def describe_recorded(data: Sequence[Evaluated]) -> dict[str, float]:
+    """Means over the rows of each source that is not fresh: V-trace's ρ and c, the surrogate's weight, outliers."""
+    metrics = {}
+    for entry in data:
+        if entry.rollout.fresh:
+            continue
+        correction, valid = entry.correction, entry.rollout.valid
+        columns = {"rho_mean": correction.rho, "c_mean": correction.c, "weight_mean": entry.surrogate_weight}
+        if correction.inlier is not None:
+            columns["outlier_fraction"] = (correction.inlier < 1.0).to(entry.advantage.dtype)
+        for name, column in columns.items():
+            if column is not None:
+                metrics[f"{entry.rollout.source}/{name}"] = float(column[valid].mean())
+    return metrics

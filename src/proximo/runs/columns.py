@@ -26,6 +26,8 @@ COLUMNS = (
     *("kl", "clip_fraction", "explained_variance", "value_mean", "reward_mean", "grad_norm", "learning_rate"),
     *("epochs", "kl_stop"),
 )
+RECORDED = ("share", "rho_mean", "c_mean", "weight_mean", "outlier_fraction")
+"""Of each source besides the environments."""
 EVAL_COLUMNS = ("return_mean", "return_low", "return_high", "length_mean", "success_rate")
 
 
@@ -91,6 +93,8 @@ def columns(experiment: Experiment) -> Sequence[str]:
     if experiment.streams:
         names.append("value_loss/task")
     names += [f"{name}_loss" for name in experiment.losses]
+    for source in experiment.shares:
+        names += [f"{source}/{name}" for name in RECORDED]
     names += [f"info/{name}" for name in experiment.env.info]
     names += [
         PREFIX + hook.parameter for hook in experiment.hooks.values() if isinstance(hook, CurriculumHook)
