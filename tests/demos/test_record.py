@@ -209,7 +209,7 @@ def test_who_stops_keeps_what_was_finished():
 
 
 def test_who_stops_at_once_writes_nothing():
-    with pytest.raises(UserError, match="no episode was finished: toy/a-v0 was not written"):
+    with pytest.raises(UserError, match="no episode was finished and good enough: toy/a-v0 was not written"):
         record(policy=Tired(0))
     assert not store.present("toy/a-v0")
 
@@ -280,3 +280,18 @@ def test_progress_is_ten_lines():
     record_demos(config, scripted("random", config, 0), "toy/a-v0", 40, 0, say=lines.append)
     assert [line.partition(":")[0] for line in lines] == [f"episode {n} of 40" for n in range(4, 41, 4)]
     assert all("steps/s" in line for line in lines)
+
+
+def test_only_what_is_good_enough_is_kept():
+    everything = record(episodes=60, name="toy/all-v0").summary.returns
+    good = [r for r in everything if r >= 25]
+    assert 5 < len(good) < 40
+    summary = record(episodes=len(good), min_return=25).summary
+    assert summary.returns == good
+    assert summary.tried == 1 + max(i for i, r in enumerate(everything) if r >= 25)
+    assert load_demos(["toy/a-v0"]).returns.tolist() == good
+
+
+def test_what_is_never_good_enough_ends():
+    with pytest.raises(UserError, match="no episode was finished and good enough"):
+        record(episodes=1, min_return=1e6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from proximo.errors import UserError
@@ -81,6 +82,9 @@ def _add_record(verbs: Any, common: argparse.ArgumentParser) -> None:
         "--deterministic", action="store_true", help="the agent takes the mode: no log-probabilities"
     )
     record.add_argument(
+        "--min-return", type=float, metavar="R", help="keep only episodes with a return of at least R"
+    )
+    record.add_argument(
         "--checkpoint", choices=("best", "last"), help="of the run (default: best, else newest)"
     )
     keyboard = record.add_argument_group("a person at the keyboard (--policy keyboard)")
@@ -122,14 +126,18 @@ def _record(args: argparse.Namespace) -> int:
         args.seed,
         format_=args.format,
         overwrite=args.overwrite,
+        min_return=-math.inf if args.min_return is None else args.min_return,
         say=(lambda line: None) if quiet else (lambda line: print(line, flush=True)),
     )
     summary = made.summary
     if args.json:
-        print(json.dumps({"path": str(made.path), "returns": summary.returns, "lengths": summary.lengths}))
+        kept = {"returns": summary.returns, "lengths": summary.lengths, "tried": summary.tried}
+        print(json.dumps({"path": str(made.path), **kept}))
         return 0
     if summary.stopped:
         print(f"stopped: {len(summary.returns)} of {args.episodes} episodes were finished and are kept")
+    elif args.min_return is not None:
+        print(f"{len(summary.returns)} of {summary.tried} episodes reached a return of {args.min_return:g}")
     print(f"{args.dataset}: {len(summary.returns)} episodes, {summary.line()}")
     print(f"written: {made.path}")
     return 0

@@ -127,11 +127,11 @@ class Terminal:
 
     def __init__(self, render_modes: list[str], descriptor: int | None = None) -> None:
         self.render_mode: str | None = "ansi" if "ansi" in render_modes else None
-        self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
-        if not os.isatty(self._descriptor):
+        if not (sys.stdin.isatty() if descriptor is None else os.isatty(descriptor)):
             raise UserError(
                 "a person needs a terminal or a window: run this in a terminal, or with a display"
             )
+        self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
         self._before = termios.tcgetattr(self._descriptor)
         tty.setcbreak(self._descriptor)
         self._bytes = b""

@@ -72,6 +72,8 @@ def fetch(name: str, say: Callable[[str], None] = print) -> Path:
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
+    if not sys.stderr.isatty():
+        settings["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     try:
         command = [sys.executable, "-m", "proximo.demos.fetch", name]
         done = subprocess.run(command, env=settings, stdout=subprocess.PIPE, text=True, check=False)
@@ -105,7 +107,7 @@ def _check_reachable(name: str) -> None:
             f"data set {name} is not on this disk, and HF_HUB_OFFLINE forbids downloads; {cure(name)}"
         )
     endpoint = os.environ.get("HF_ENDPOINT") or HUB
-    problem = unreachable(endpoint)
+    problem = unreachable(endpoint, REACH_SECONDS)
     if problem is not None:
         raise UserError(
             f"data set {name} is neither in {store.root()} nor to be had: {endpoint} does not answer ({problem}); "
@@ -113,7 +115,7 @@ def _check_reachable(name: str) -> None:
         )
 
 
-def unreachable(url: str, seconds: float = REACH_SECONDS) -> str | None:
+def unreachable(url: str, seconds: float) -> str | None:
     """Why nobody answers at `url`, known after `seconds` at the latest; None where somebody does."""
     answer: list[str | None] = []
 

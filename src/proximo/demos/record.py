@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from proximo.errors import UserError, user_code
 
 EPISODE_LIMIT = 200_000
 """Steps after which an episode that does not end by itself is truncated."""
+TRIES = 100
+"""Episodes that are played at most for each one that is to be good enough."""
 REPORTS = 10
 """Lines of progress while recording."""
 
@@ -67,6 +70,8 @@ class Summary:
     successes: list[bool] = field(default_factory=list)
     """Empty where the environment does not tell."""
     seconds: float = 0.0
+    tried: int = 0
+    """Episodes that were played, those that were not good enough included."""
     stopped: bool = False
     """The demonstrator stopped before all episodes were played."""
 
@@ -98,10 +103,11 @@ def record(
     episodes: int,
     seed: int,
     say: Callable[[str], None] = print,
+    min_return: float = -math.inf,
 ) -> Summary:
-    """Let `who` play `episodes` episodes into `writer`, in the order of their seeds.
+    """Let `who` play until `episodes` episodes with a return of at least `min_return` are in `writer`.
 
-    Each environment begins the next episode when it has ended one, so that long and short ones are kept alike.
+    Episodes are kept in the order of their seeds, however long they take, so that short ones are not preferred.
 
     Raises: RunError where the environment fails, UserError for an action that it does not take.
     """
@@ -109,7 +115,7 @@ def record(
     count = min(who.places, episodes)
     places = [_Place(make_single(config, render_mode=who.render_mode, training=False)) for _ in range(count)]
     try:
-        session = _Session(config, who, writer, episodes, seed, places, summary)
+        session = _Session(config, who, writer, episodes, seed, places, summary, min_return)
         try:
             while session.step():
                 if session.news():
@@ -123,7 +129,6 @@ def record(
     finally:
         for place in places:
             place.env.close()  # type: ignore[no-untyped-call]
-        who.close()
     summary.seconds = time.perf_counter() - begun
     return summary
 
@@ -140,12 +145,15 @@ class _Session:
         seed: int,
         places: list[_Place],
         summary: Summary,
+        min_return: float,
     ) -> None:
         self.config, self.who, self.writer, self.episodes, self.seed = config, who, writer, episodes, seed
         self.places, self.summary = places, summary
         env = places[0].env
         keys = [leaf.key for leaf in observation_leaves(env.observation_space, config.id)]
         self.mask_in_info = config.mask_key not in keys
+        self.min_return = min_return
+        self.last = episodes if min_return == -math.inf else episodes * TRIES
         self.next = 0
         self.waiting: dict[int, tuple[Recorded, bool | None]] = {}
         self.reported = 0
@@ -155,7 +163,7 @@ class _Session:
     def step(self) -> bool:
         """One step of every copy that plays; False when all episodes are recorded."""
         active = [index for index, place in enumerate(self.places) if place.number >= 0]
-        if not active:
+        if not active or self._full():
             return False
         playing = [self.places[index] for index in active]
         try:
@@ -183,7 +191,7 @@ class _Session:
 
     def _begin(self, index: int) -> None:
         place = self.places[index]
-        if self.next == self.episodes:
+        if self.next == self.last or self._full():
             place.number = -1
             return
         place.number, self.next = self.next, self.next + 1
@@ -219,11 +227,17 @@ class _Session:
             episode.terminated = bool(terminated)
             told = place.info.get(self.config.success_key)
             self.waiting[place.number] = episode, None if told is None else bool(number(told, "success"))
-            while len(self.summary.returns) in self.waiting:
-                self._keep(*self.waiting.pop(len(self.summary.returns)))
+            while self.summary.tried in self.waiting and not self._full():
+                self._keep(*self.waiting.pop(self.summary.tried))
             self._begin(index)
 
+    def _full(self) -> bool:
+        return len(self.summary.returns) == self.episodes
+
     def _keep(self, episode: Recorded, success: bool | None) -> None:
+        self.summary.tried += 1
+        if episode.return_ < self.min_return:
+            return
         self.writer.add(episode)
         self.summary.returns.append(episode.return_)
         self.summary.lengths.append(len(episode.rewards))

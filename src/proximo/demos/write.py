@@ -148,7 +148,7 @@ class Writer:
         """Put the data set in its place, in one step; UserError where no episode was recorded."""
         if self.episodes == 0:
             self.discard()
-            raise UserError(f"no episode was finished: {self.name} was not written")
+            raise UserError(f"no episode was finished and good enough: {self.name} was not written")
         self._flush()
         place = store.publish(self._partial, self.name)
         store.remember_own(self.name)

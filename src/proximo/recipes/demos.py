@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,31 +114,41 @@ def record_demos(
     *,
     format_: str = "hdf5",
     overwrite: bool = False,
+    min_return: float = -math.inf,
     say: Callable[[str], None] = print,
 ) -> Recording:
-    """Record `episodes` whole episodes as data set `name`, all or nothing.
+    """Record `episodes` whole episodes, of at least `min_return`, as data set `name`, all or nothing.
 
     Raises: UserError where the name is taken or no episode was finished, RunError where the environment fails.
     """
-    single = make_single(config, training=False)
-    obs_space, action_space = single.observation_space, single.action_space
-    single.close()  # type: ignore[no-untyped-call]
-    writer = Writer(
-        name,
-        obs_space,
-        action_space,
-        config,
-        form=who.form,
-        policy=who.label,
-        seed=seed,
-        format_=format_,
-        overwrite=overwrite,
-    )
     try:
-        summary = record(config, who, writer, episodes, seed, say)
-        return Recording(writer.publish(), summary)
+        obs_space, action_space = _spaces(config)
+        writer = Writer(
+            name,
+            obs_space,
+            action_space,
+            config,
+            form=who.form,
+            policy=who.label,
+            seed=seed,
+            format_=format_,
+            overwrite=overwrite,
+        )
+        try:
+            summary = record(config, who, writer, episodes, seed, say, min_return)
+            return Recording(writer.publish(), summary)
+        finally:
+            writer.discard()
     finally:
-        writer.discard()
+        who.close()
+
+
+def _spaces(config: EnvConfig) -> tuple[Any, Any]:
+    env = make_single(config, training=False)
+    try:
+        return env.observation_space, env.action_space
+    finally:
+        env.close()  # type: ignore[no-untyped-call]
 
 
 def agent_demonstrator(
