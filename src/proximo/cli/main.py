@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from proximo.cli import agents, bench, config, demos, doctor, envs, runs, therapy, training
+from proximo.cli import agents, bench, config, demos, doctor, envs, hybrid, runs, therapy, training
 from proximo.errors import ProximoError, RunError, UserError, in_one_line, out_of_memory
 
 EXAMPLES = """examples:
@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
-    for group in (training, agents, runs, envs, therapy, demos, bench, doctor, config):
+    for group in (training, agents, runs, envs, therapy, demos, hybrid, bench, doctor, config):
         group.add_commands(commands, common)
     return parser
 

@@ -68,7 +68,8 @@ class Resolved:
             if names:
                 yield f"{origin}: {shown}"
         for stage, entry in (("clone", self.bc), ("hybrid", self.hybrid)):
-            shown = ", ".join(f"{path}={text.scalar(value)}" for path, value in overrides.leaves(entry.data))
+            leaves = [(path, value) for path, value in overrides.leaves(entry.data) if value != {}]
+            shown = ", ".join(f"{path}={text.scalar(value)}" for path, value in leaves)
             rest = f" (of no use here: {', '.join(entry.unused)})" if entry.unused else ""
             yield f"{stage}, from {entry.key} in {entry.source}: {shown}{rest}"
         for key in self.replaced:

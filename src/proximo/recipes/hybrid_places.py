@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -97,13 +98,19 @@ class Clones:
 
     def clear(self) -> None:
         """Remove what an earlier clone of this name left here."""
-        index = self.index()
         with writing(self.folder):
-            for epoch in [] if index is None else index.epochs:
-                if epoch.file is not None:
-                    (self.folder / epoch.file).unlink(missing_ok=True)
-            self.metrics_file.unlink(missing_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             self.index_file.unlink(missing_ok=True)
+            self.metrics_file.unlink(missing_ok=True)
+        self.tidy(set())
+
+    def tidy(self, kept: set[str]) -> None:
+        """Remove checkpoints of this name that are not among these."""
+        own = re.compile(re.escape(self.name) + r"_epoch\d+ with avg loss [-+.\w]+\.zip")
+        with writing(self.folder):
+            for path in list(self.folder.glob("*.zip")):
+                if own.fullmatch(path.name) and path.name not in kept:
+                    path.unlink(missing_ok=True)
 
     def best(self) -> tuple[Path, Epoch]:
         """The best checkpoint. Raises: UserError saying what is missing, in the words of the first pipeline."""

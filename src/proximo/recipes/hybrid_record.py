@@ -21,7 +21,7 @@ from proximo.runs.files import replace_file, writing
 from proximo.runs.log import jsonable
 
 LOG = Path("logs/pipeline_runs.json")
-UNFINISHED = Path("logs/pipeline_unfinished")
+UNFINISHED = Path("logs")
 
 
 def append(entry: Mapping[str, Any], log: Path = LOG) -> None:
@@ -58,40 +58,50 @@ class Unfinished:
     def __init__(self, path: Path, command: Mapping[str, Any]) -> None:
         self.path = path
         self.command = dict(command)
-        self.values: dict[str, Any] = {}
 
     @classmethod
     @contextmanager
     def held(cls, command: Mapping[str, Any], folder: Path = UNFINISHED) -> Iterator[Unfinished]:
         """That of this command, as it was left. Raises: UserError where another process runs the same command."""
         text = json.dumps(command, sort_keys=True)
-        path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+        path = folder / f".pipeline_unfinished_{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
         lock = path.with_suffix(".lock")
         with _locked(lock, wait=False):
-            found = cls(path, command)
-            found.values = found._read()
-            yield found
-            if not path.exists():
-                lock.unlink()
+            try:
+                yield cls(path, command)
+            finally:
+                if not path.exists():
+                    lock.unlink()
 
-    def _read(self) -> dict[str, Any]:
-        try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-            values = content["so_far"]
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{self.path}: cannot be read ({error}); delete it to begin anew") from error
-        return dict(values)
+    @property
+    def values(self) -> dict[str, Any]:
+        """What was noted, in this process or in one before it."""
+        return _read(self.path)["so_far"] if self.path.exists() else {}
 
     def note(self, **values: Any) -> None:
         """Keep these, on disk before the call returns."""
-        self.values |= values
-        replace_file(self.path, json.dumps({"command": self.command, "so_far": self.values}, indent=1) + "\n")
+        if not self.path.exists():
+            replace_file(self.path, json.dumps({"command": self.command, "so_far": {}}) + "\n")
+        note(self.path, **values)
 
     def done(self) -> None:
         """Nothing is left to go on with."""
         self.path.unlink(missing_ok=True)
+
+
+def note(path: Path, **values: Any) -> None:
+    """Add to what an `Unfinished` holds. Raises: UserError where its file is damaged."""
+    content = _read(path)
+    content["so_far"] |= values
+    replace_file(path, json.dumps(content, indent=1) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {"command": content["command"], "so_far": dict(content["so_far"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); delete it to begin anew") from error
 
 
 @contextmanager
