@@ -10,6 +10,7 @@ from proximo.build import build
 from proximo.config.experiment import Experiment
 from proximo.core.overlap import OverlappedCollector
 from proximo.core.timer import Timer
+from proximo.core.types import Comparison
 from proximo.errors import RunError
 from proximo.launch import train
 
@@ -83,7 +84,7 @@ def test_rows_are_acted_with_the_parameters_before_the_last_update(engine):
 
 def test_ratios_are_capped_at_one_and_weigh_nothing_twice():
     old, behavior = torch.tensor([[-1.0, -2.0]]), torch.tensor([[-2.0, -1.0]])
-    given = parts().collector.correct(old, behavior)
+    given = parts().collector.correct(Comparison(old, behavior))
     assert torch.allclose(given.rho, torch.tensor([[1.0, 0.36787944]]))
     assert torch.equal(given.rho, given.c)
     assert given.surrogate_weight is None

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from proximo.core.returns import estimate
+from proximo.core.returns import estimate, of_the_action
 
 T, N = 23, 5
 
@@ -95,3 +95,20 @@ def test_invalid_rows_pass_the_recursion_through():
         reward[kept], value[kept], next_value[kept], never[:2], never[:2], None, None, gamma=0.9, lam=0.8
     )
     assert torch.allclose(advantage[kept], expected)
+
+
+def test_the_action_leaves_its_own_ratio_out():
+    """With c = ρ V-trace's advantage is ρ times that of the action."""
+    *args, rho, _ = data(5)
+    traced, _ = estimate(*args, rho, rho, gamma=0.97, lam=0.9)
+    own = of_the_action(traced, *args, gamma=0.97, lam=0.9)
+    torch.testing.assert_close(rho * own, traced, atol=1e-12, rtol=0)
+
+
+def test_the_action_and_unit_ratios_are_gae_bitwise():
+    args = [a.float() if a.is_floating_point() else a for a in data(7)[:5]]
+    valid = torch.rand(T, N, generator=torch.Generator().manual_seed(1)) > 0.2
+    for mask in (None, valid):
+        plain, _ = estimate(*args, None, None, gamma=0.99, lam=0.95, valid=mask)
+        own = of_the_action(plain, *args, gamma=0.99, lam=0.95, valid=mask)
+        assert torch.equal(own, plain)

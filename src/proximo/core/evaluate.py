@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from proximo.core.returns import TORCH, Recursions, estimate
+from proximo.core.returns import TORCH, Recursions, estimate, of_the_action
 from proximo.core.streams import Stream
 from proximo.core.types import Comparison, Correction, Obs, Policy, RewardTerm, Rollout, Source, State
 
@@ -62,20 +63,14 @@ def evaluate(
     never = torch.zeros_like(rollout.terminated)
     for stream in streams:
         rewards[stream.name] = reward = stream.reward(rollout, terms)
-        successor = next_values(rollout, value[stream.name], row_value[stream.name], stream.episodic)
-        part, targets[stream.name] = estimate(
-            reward,
-            value[stream.name],
-            successor,
-            rollout.terminated if stream.episodic else never,
-            rollout.done if stream.episodic else never,
-            correction.rho,
-            correction.c,
-            gamma=stream.gamma,
-            lam=stream.lam,
-            valid=valid,
-            recursions=recursions,
-        )
+        part_value = value[stream.name]
+        successor = next_values(rollout, part_value, row_value[stream.name], stream.episodic)
+        ends = (rollout.terminated, rollout.done) if stream.episodic else (never, never)
+        given = (reward, part_value, successor, *ends)
+        settings: Any = {"gamma": stream.gamma, "lam": stream.lam, "valid": valid, "recursions": recursions}
+        part, targets[stream.name] = estimate(*given, correction.rho, correction.c, **settings)
+        if correction.surrogate_weight is not None:
+            part = of_the_action(part, *given, **settings)
         advantage = advantage + stream.weight * part
     weight = surrogate_weight(correction, advantage)
     return Evaluated(rollout, obs, logp_old, value, targets, advantage, rewards, correction, weight)

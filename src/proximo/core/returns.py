@@ -111,3 +111,44 @@ def estimate(
     """
     advantage = recursions.advantage(reward, value, next_value, terminated, done, rho, c, gamma, lam, valid)
     return advantage, value + advantage
+
+
+def of_the_action(
+    advantage: Tensor,
+    reward: Tensor,
+    value: Tensor,
+    next_value: Tensor,
+    terminated: Tensor,
+    done: Tensor,
+    *,
+    gamma: float,
+    lam: float,
+    valid: Tensor | None = None,
+    recursions: Recursions = TORCH,
+) -> Tensor:
+    """δ_t + γ λ (1 − done_t) A_{t+1}, `[T, N]`: what taking the action brings, for `advantage` A from `estimate`.
+
+    A_t itself also weighs the action by its ratio, for the value of the state. Where the surrogate is weighted by
+    that ratio, it would count twice (docs/design.md, ratios); Espeholt et al. 2018, section 4.2, leave it out too.
+    """
+    zero = torch.zeros_like(advantage)
+    following = torch.cat([advantage[1:], zero[:1]])
+    yes = torch.ones_like(done)
+
+    # Two steps of the same recursion, the second of which only gives `following`: bitwise GAE where all ratios are 1.
+    def beside(first: Tensor, second: Tensor) -> Tensor:
+        return torch.stack([first.flatten(), second.flatten()])
+
+    found = recursions.advantage(
+        beside(reward, following),
+        beside(value, zero),
+        beside(next_value, zero),
+        beside(terminated, yes),
+        beside(done, yes),
+        None,
+        None,
+        gamma,
+        lam,
+        None if valid is None else beside(valid, yes),
+    )
+    return found[0].reshape(advantage.shape)

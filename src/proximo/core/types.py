@@ -272,6 +272,7 @@ class Correction:
     c: Tensor | None = None
     """V-trace's c, of what is passed back through the row."""
     surrogate_weight: Tensor | None = None
+    """Where given, the advantage leaves the row's own ratio out, which is in here."""
     inlier: Tensor | None = None
     """A further weight of the surrogate; where below 1, a row of negative advantage does not count at all."""
 
