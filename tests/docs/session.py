@@ -125,6 +125,9 @@ def shorten(words):
     """A `proximo` command line that trains for a moment only."""
     if words[:2] == ["therapy", "train"]:
         return [*words, "--total-timesteps", str(TRAIN_STEPS), "--eval-freq", "300", "--eval-episodes", "2"]
+    if words[:1] == ["hybrid"]:
+        quick = ["--num_bc_epochs", "2", f"ppo.total_steps={TRAIN_STEPS}", "ppo.num_steps=64", "ppo.epochs=1"]
+        return [*words, *quick, *SHORT]
     if not words or words[0] not in ("train", "resume"):
         return words
     steps = f"ppo.total_steps={TRAIN_STEPS if words[0] == 'train' else RESUME_STEPS}"

@@ -42,6 +42,26 @@ RUNS = {
         demos={"expert": {"datasets": ["made/up/here-v0"]}},
         policy={"normalize_obs": False},
     ),
+    "cloning": tiny(
+        env={"id": "glossary_parts:Continuous"},
+        demos={"expert": {"datasets": ["made/up/here-v0"], "mix_ratio": 1.0, "segment": 1, "holdout": 0.25}},
+        losses={"smooth": {"type": "cloning"}},
+        ppo={"surrogate": False},
+        hooks={
+            "epochs": {
+                "type": "proximo.recipes.hybrid_hooks:Epochs",
+                "kwargs": {
+                    "folder": "clones",
+                    "name": "x",
+                    "epochs": 2,
+                    "save_every": 1,
+                    "log_interval": 1,
+                    "made": {},
+                    "loss": "smooth",
+                },
+            }
+        },
+    ),
     "a curriculum": tiny(hooks={"more": {"type": "curriculum", "parameter": "cost", "start": 0, "end": 1}}),
 }
 
@@ -64,6 +84,7 @@ def columns(tmp_path_factory):
     """Columns of progress.csv, and those of them that ever had a value."""
     announced, seen = set(), set()
     with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("place"))
         patch.setattr("proximo.demos.make.load_demos", lambda names, **rest: demonstrations())
         _train_all(tmp_path_factory, announced, seen)
     return announced, seen

@@ -69,7 +69,7 @@ def test_every_body_has_both_keys(name):
     resolved = resolve(
         parsed(*BASE, "--hparam_bc", f"{name}-v4-bc-large", "--hparam_hybrid", f"{name}-v4-hybrid")
     )
-    assert resolved.bc.data["ppo"] == {"learning_rate": 1e-4, "max_grad_norm": 1.0, "adam_eps": 1e-5}
+    assert resolved.bc.data["ppo"] == {"learning_rate": 1e-4, "max_grad_norm": 1.0, "adam_eps": 1e-8}
     assert Experiment.model_validate({**resolved.hybrid.data, "env": {"id": f"{name}-v5", "num_envs": 8}})
 
 

@@ -351,9 +351,23 @@ def test_forced_cloning_goes_on_after_a_kill_too(again, monkeypatch, capsys):
     assert "cloning goes on: " in said
     assert "epoch 6 of 12" not in said
     assert len(entries()) == 2
-    # The command has come to its end: once more means cloning anew.
+
+
+def test_a_signal_stops_it_and_the_same_command_goes_on(again, monkeypatch, capsys):
+    Path("killer.py").write_text(KILLER.replace("SIGKILL", "SIGINT"))
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    monkeypatch.delitem(sys.modules, "killer", raising=False)
+    words = [*COMMAND, "--skip_bc", "hooks.kill={type: 'killer:Kill', kwargs: {moment: update, step: 300}}"]
     assert main(words) == 0
-    assert "epoch 1 of 12" in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith("stopped: the same command goes on from here\n")
+    assert len(entries()) == 1
+    assert main(words) == 0
+    assert "the hybrid goes on" in capsys.readouterr().out
+    monkeypatch.delitem(sys.modules, "killer")
+    assert [entry["success"] for entry in entries()] == [True, True]
+    packed = [Run.open(entry["save_file"]) for entry in entries()]
+    there, back = (checkpoint.load_part(checkpoint.latest_valid(run.path)[0], "policy") for run in packed)
+    assert all(torch.equal(there[key], back[key]) for key in there)
 
 
 # --- data and mixtures ---
@@ -445,6 +459,12 @@ def test_bad_settings_are_known_before_cloning(here, capsys):
     assert "there is no run nowhere" in refused(capsys, "--scratch", "nowhere")
     assert "--bc_coeff 0" in refused(capsys, "--bc_coeff", "0")
     assert not Path("bc_checkpoints").exists()
+
+
+def test_the_environment_is_the_data_sets(here, capsys):
+    assert "Pendulum-v1" in refused(capsys, "env.id=CartPole-v1")
+    assert main([*COMMAND, "--num_bc_epochs", "1", "ppo.total_steps=128", "env.id=Pendulum-v1"]) == 0
+    assert entries()[-1]["env_id"] == "Pendulum-v1"
 
 
 def test_data_that_are_not_there(here, capsys):

@@ -33,9 +33,17 @@ class Epochs:
     """
 
     def __init__(
-        self, folder: str, name: str, epochs: int, save_every: int, log_interval: int, made: Mapping[str, Any]
+        self,
+        folder: str,
+        name: str,
+        epochs: int,
+        save_every: int,
+        log_interval: int,
+        made: Mapping[str, Any],
+        loss: str = "cloning",
     ) -> None:
-        self.clones = Clones(Path(folder), name)
+        """`loss`: the name of the cloning term in `losses`."""
+        self.clones, self.metric = Clones(Path(folder), name), f"{loss}_loss"
         self.total, self.save_every, self.log_interval = epochs, save_every, log_interval
         self.made = dict(made)
         self.epochs: list[Epoch] = []
@@ -52,7 +60,7 @@ class Epochs:
         """Adds `epoch`, `train_loss` and `val_loss` to the metrics where a pass has ended."""
         source = _source(training)
         rows = training.step - self.step
-        self.loss += metrics["cloning_loss"] * rows
+        self.loss += metrics[self.metric] * rows
         self.rows, self.step = self.rows + rows, training.step
         if source.passes == len(self.epochs):
             return

@@ -28,6 +28,7 @@ ACTING = (
     *("ppo.epochs", "ppo.gae_lambda", "ppo.value_coef", "ppo.entropy_coef", "ppo.normalize_advantage"),
 )
 """What cloning has no use for: nothing acts in it."""
+CLONING_EPS = 1e-8
 _NAMES = {"n_envs": "n_environments", "total_timesteps": f"{LOOP}.total_timesteps"} | {
     "n_timesteps": f"{LOOP}.total_timesteps"
 }
@@ -146,6 +147,9 @@ def _entry(table: Mapping[str, Any], sources: Mapping[str, str], key: str, stage
         sheet.data["policy"].pop("encoder")
     unused = [name for name in given if name in other]
     if stage == BC:
+        if f"{NET}.optimizer_kwargs" not in sheet.given:
+            # bc_coeff makes gradients small; Adam must not take them for nothing.
+            sheet.data["ppo"]["adam_eps"] = CLONING_EPS
         unused += [path.rpartition(".")[2] for path in ACTING if _drop(sheet.data, path)]
     return Entry(key, source, sheet.data, options, tuple(unused))
 

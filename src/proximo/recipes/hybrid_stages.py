@@ -70,8 +70,9 @@ def clone_experiment(
     if policy.get("memory", {}).get("type", "none") != "none":
         piece = ppo.setdefault("sequence_length", SEQUENCE)
     batch = ppo["minibatch_size"]
-    # As few rows as there are, but whole pieces, and at least a minibatch.
-    rows = max(min(MINIBATCHES * batch, train_rows), batch)
+    # A pass in updates of the same size, of whole pieces, and at least a minibatch.
+    updates = -(-train_rows // (MINIBATCHES * batch))
+    rows = max(-(-train_rows // updates), batch)
     ppo["num_steps"] = -(-rows // piece) * piece
     ppo["total_steps"] = train_rows * config.num_bc_epochs
     tree["demos"][NAME]["segment"] = piece
@@ -83,6 +84,7 @@ def clone_experiment(
         "save_every": config.save_every_epochs,
         "log_interval": config.log_interval,
         "made": dict(made),
+        "loss": CLONING,
     }
     tree["hooks"] = {"epochs": {"type": f"{hybrid_hooks.__name__}:Epochs", "kwargs": kept}} | tree.get(
         "hooks", {}
@@ -104,8 +106,6 @@ def clone_tree(config: HybridConfig, entry: Entry, data: Dataset, env: EnvConfig
         "entropy_coef": 0.0,
         "epochs": 1,
         "minibatch_size": config.bc_batch_size,
-        # bc_coeff makes gradients small; Adam must not take them for nothing.
-        "adam_eps": 1e-8,
     }
     tree |= {
         "name": _name("clone", config),
