@@ -2,10 +2,12 @@
 
 import csv
 import json
+import multiprocessing
+import os
 import shutil
 import signal
-import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,7 @@ ARGUMENTS = [
     *("--dataset", "toy", "--env", "pendulum", "--names", "few-v0"),
     *("--hparam_bc", "small_bc", "--hparam_hybrid", "small", "--seed", "3"),
 ]
+FORK = multiprocessing.get_context("fork")
 QUICK = ["eval.num_evals=2", "eval.episodes=3", "eval.random_episodes=3", "checkpoint.every=128"]
 COMMAND = [
     "hybrid",
@@ -38,7 +41,7 @@ COMMAND = [
     "--num_bc_epochs",
     "12",
     "--bc_batch_size",
-    "64",
+    "16",
     "--log_interval",
     "1",
     *QUICK,
@@ -131,9 +134,10 @@ def test_every_file_of_the_reference_is_there(finished):
     assert list(rows[0]) == ["epoch", "train_loss", "val_loss"]
     assert [int(row["epoch"]) for row in rows] == list(range(1, 13))
     best = min(rows, key=lambda row: float(row["val_loss"]))
+    names = []
     for number in {5, 10, 12, int(best["epoch"])}:
-        loss = float(rows[number - 1]["train_loss"])
-        assert (clones / f"few-v0_epoch{number} with avg loss {loss:.4f}.zip").is_file()
+        names.append(f"few-v0_epoch{number} with avg loss {float(rows[number - 1]['train_loss']):.4f}.zip")
+    assert {path.name for path in clones.glob("*.zip")} == set(names)
     (file,) = finished.glob("hybrid_ppo_pendulum_*.zip")
     assert list((finished / "tb_test/hybrid/toy/pendulum" / file.stem).iterdir())
     assert not list(finished.glob("logs/.pipeline_unfinished*"))
@@ -301,7 +305,7 @@ class Kill:
 """
 EPOCH = 1800
 MOMENTS = {
-    "in the seventh epoch of cloning": ("bc.", "update", 7 * EPOCH),
+    "in the seventh epoch of cloning": ("bc.", "update", 7 * EPOCH - 900),
     "in the warm start": ("", "update", 128),
     "in the hybrid": ("", "update", 512),
     "at the end": ("", "save", 768),
@@ -315,10 +319,28 @@ def killed(moment, monkeypatch, *options):
     stage, kind, step = MOMENTS[moment]
     kill = f"{stage}hooks.kill={{type: 'killer:Kill', kwargs: {{moment: {kind}, step: {step}}}}}"
     words = [*COMMAND, *options, kill]
-    code = "import sys; from proximo.cli.main import main; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    (process,) = beside([words])
+    assert process.exitcode == -signal.SIGKILL, Path("said0").read_text()
+    monkeypatch.delitem(sys.modules, "killer", raising=False)
     return words
+
+
+def beside(commands):
+    """Run command lines in processes of their own, at the same time; what they print is in the files said0, said1, …
+
+    Forked: another import of everything would take longer than all they do.
+    """
+    processes = [FORK.Process(target=_run, args=(words, f"said{i}")) for i, words in enumerate(commands)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return processes
+
+
+def _run(words, said):
+    with open(said, "w", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+        os._exit(main(words))
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -368,6 +390,17 @@ def test_a_signal_stops_it_and_the_same_command_goes_on(again, monkeypatch, caps
     packed = [Run.open(entry["save_file"]) for entry in entries()]
     there, back = (checkpoint.load_part(checkpoint.latest_valid(run.path)[0], "policy") for run in packed)
     assert all(torch.equal(there[key], back[key]) for key in there)
+
+
+def test_seeds_at_the_same_time_share_one_clone(here):
+    words = [*COMMAND, "--num_bc_epochs", "3", "ppo.total_steps=128", "eval.num_evals=1"]
+    both = beside([[*words, "--seed", seed, "--save_file", f"seed{seed}"] for seed in "12"])
+    assert [process.exitcode for process in both] == [0, 0]
+    said = [Path(f"said{i}").read_text() for i in (0, 1)]
+    assert sum("epoch 3 of 3" in text for text in said) == 1
+    assert sum("a clone is there" in text for text in said) == 1
+    assert len({entry["bc_checkpoint"] for entry in entries()}) == 1
+    assert {entry["seed"] for entry in entries()} == {1, 2}
 
 
 # --- data and mixtures ---

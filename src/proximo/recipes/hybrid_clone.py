@@ -16,7 +16,7 @@ from proximo.recipes import hybrid_stages
 from proximo.recipes.hybrid_fields import HybridConfig
 from proximo.recipes.hybrid_hparam import Entry
 from proximo.recipes.hybrid_places import Clones, Epoch, Index, differences
-from proximo.recipes.hybrid_record import Unfinished
+from proximo.recipes.hybrid_record import Unfinished, locked
 from proximo.runs import archive, checkpoint
 
 Ask = Callable[[str], str]
@@ -59,9 +59,14 @@ class CloneStage:
             return path, best
         if not self.clones.folder.is_dir():
             self.say(f"{self.clones.missing()}: normal for first run; the clone is trained now")
-        if not self._reuse(made):
-            self._train_clone(data, env, made)
-        return self.clones.best()
+        # Other seeds may want the same clone at the same time: the first one makes it.
+        with locked(self.clones.folder / f".{self.clones.name}.lock", self._tell_busy):
+            if not self._reuse(made):
+                self._train_clone(data, env, made)
+            return self.clones.best()
+
+    def _tell_busy(self) -> None:
+        self.say(f"another pipeline is cloning in {self.clones.folder}: waiting for it")
 
     def _made(self, tree: Mapping[str, Any], data: Dataset, env: EnvConfig) -> dict[str, Any]:
         policy = hybrid_stages.policy_of(self.entry, data, hybrid_stages.for_clone(self.config))

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ UNFINISHED = Path("logs")
 
 def append(entry: Mapping[str, Any], log: Path = LOG) -> None:
     """Add an entry, with its time. Raises: UserError where the file is something else, RunError (disk full)."""
-    with _locked(log.with_name(f".{log.name}.lock")):
+    with locked(log.with_name(f".{log.name}.lock"), _wait):
         entries = entries_of(log)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         lines = [json.dumps(old) for old in entries]
@@ -66,7 +66,7 @@ class Unfinished:
         text = json.dumps(command, sort_keys=True)
         path = folder / f".pipeline_unfinished_{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
         lock = path.with_suffix(".lock")
-        with _locked(lock, wait=False):
+        with locked(lock, _refuse):
             try:
                 yield cls(path, command)
             finally:
@@ -105,15 +105,25 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _locked(file: Path, *, wait: bool = True) -> Iterator[None]:
+def locked(file: Path, busy: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock `file` inside the block; where another process has it, `busy` is called and it is waited for."""
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise UserError("the same command is already running here; wait for it, or stop it") from error
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+def _refuse() -> None:
+    raise UserError("the same command is already running here; wait for it, or stop it")
+
+
+def _wait() -> None:
+    """It takes a moment only."""
