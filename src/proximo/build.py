@@ -196,6 +196,8 @@ def _schedules(
     found: list[Callable[[float], None]] = []
     if exp.ppo.clip_schedule == "linear":
         found.append(policy_loss.shrink)
+    if exp.ppo.entropy_schedule == "linear":
+        found += [term.shrink for term in losses if isinstance(term, EntropyLoss)]
     found += [term.anneal for term in losses if isinstance(term, CloningLoss) and term.line.moves]
     shares = {name: Line(n.mix_ratio, n.mix_ratio_end, n.until) for name, n in exp.demos.items()}
     moving = {name: share for name, share in shares.items() if share.moves}

@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from proximo.config.experiment import EnvConfig, PolicyConfig, TherapyEncoder
 from proximo.envs.make import make_env
-from proximo.envs.therapy.batch import OMNISCIENT
+from proximo.envs.therapy.sight import OMNISCIENT
 from proximo.errors import UserError
 from proximo.policies.actor_critic import ActorCritic
 from proximo.policies.therapy import TherapyNet, make_therapy_networks

@@ -8,6 +8,7 @@ import pytest
 
 import proximo.recipes
 from proximo.build import build_policy
+from proximo.core.types import PLAIN_KEY
 from proximo.envs.make import make_env
 from proximo.errors import UserError
 from proximo.recipes.therapy import experiment_of
@@ -109,7 +110,29 @@ def test_curriculum_and_shaping_are_lines_of_the_experiment():
     assert experiment.env.kwargs["threshold"] == 0.7
 
 
-@pytest.mark.parametrize("name", ["example_experiment.yaml", "test_training.yaml"])
+def test_clients_may_perceive_better_at_first():
+    experiment = experiment_of(TrainingConfig(perception_start=0.9, perception_episodes=7))
+    hook = experiment.hooks["perception"]
+    assert (hook.parameter, hook.start, hook.end, hook.episodes) == ("baseline_accuracy", 0.9, 0.5, 7)
+    for wrong in ({"perception_start": 0.5}, {"perception_start": 0.9, "enable_perception": False}):
+        (line,) = refused(experiment_of, TrainingConfig(**wrong))
+        assert "must be above baseline_accuracy=0.5" in line
+
+
+def test_a_summary_is_read_by_layers_that_the_kernels_run():
+    experiment = experiment_of(TrainingConfig(observation="summary", hidden_size=32))
+    env = make_env(experiment.env, num_envs=1)
+    policy = build_policy(experiment, env.spec, env.spec.device)
+    graph = policy.graph()
+    assert [layer.outputs for layer in graph.layers] == [32, 32, 32, 32, 8, 1]
+    assert graph.obs_width == env.spec.obs_spaces[PLAIN_KEY].shape[0]
+    all_in_one = experiment_of(TrainingConfig(observation="summary", use_omniscient_wrapper=True))
+    assert [wrapper.kwargs for wrapper in all_in_one.env.wrappers] == [{"omniscient": True}]
+    lines = refused(TrainingConfig, observation="all")
+    assert lines == ["observation='all': must be one of history, summary"]
+
+
+@pytest.mark.parametrize("name", ["example_experiment.yaml", "learn.yaml", "test_training.yaml"])
 def test_shipped_files_are_those_beside_the_readme(name, tmp_path, monkeypatch, capsys):
     packaged = Path(proximo.recipes.__file__).parent / "configs" / name
     assert packaged.read_bytes() == (ROOT / "configs" / name).read_bytes()

@@ -283,3 +283,29 @@ def test_a_run_that_is_gone(place, capsys):
     capsys.readouterr()
     assert cli.main(["therapy", "train", "--resume-from", "models/small/policy_best", "-q"]) == 2
     assert "is gone" in capsys.readouterr().err
+
+
+def test_it_learns_from_the_sparse_reward(tmp_path, monkeypatch):
+    """The committed settings in small: 60,000 sessions, judged with clients that it never had."""
+    monkeypatch.chdir(tmp_path)
+    small = ["--n-envs", "128", "--steps-per-update", "2048", "--batch-size", "256", "--hidden-size", "32"]
+    easy = ["--patterns", "cold_stuck", "--threshold", "0.5", "--max-sessions", "40", "--seed", "1"]
+    quick = ["--total-timesteps", "60000", "--learning-rate", "0.003"]
+    soon = ["--curriculum-episodes", "100", "--perception-episodes", "100"]
+    rare = [
+        "--eval-freq",
+        "1000000",
+        "--save-freq",
+        "1000000",
+        "--eval-episodes",
+        "10",
+        "eval.random_episodes=2",
+    ]
+    words = ["therapy", "train", "--config", "configs/learn.yaml", *small, *easy, *quick, *soon, *rare, "-q"]
+    assert cli.main(words) == 0
+    agent = Treats(agent_of("models/learn/policy_final"))
+    clients = Parameters(**agent.agent.experiment.env.kwargs)
+    learnt, random, complement = (judge(who, 300, clients) for who in (agent, "random", "complement"))
+    assert random.success_rate < 0.4
+    assert learnt.success_rate > 0.85
+    assert learnt.success_rate > complement.success_rate - 0.1

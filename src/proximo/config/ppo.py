@@ -42,6 +42,8 @@ class PpoConfig(Node):
     """Also clip the value function's change to ± this (default: off)."""
     entropy_coef: NonNegative = 0.0
     """Weight of the entropy bonus."""
+    entropy_schedule: Literal["constant", "linear"] = "constant"
+    """Linear: the entropy bonus falls to 0 at `total_steps`."""
     value_coef: NonNegative = 0.5
     """Weight of the value loss (mean squared error, without ½)."""
     max_grad_norm: Positive = 0.5

@@ -19,6 +19,11 @@ from proximo.errors import RunError, user_code
 Metrics = dict[str, Tensor]
 
 
+def is_number(weight: float | Tensor, number: float) -> bool:
+    """Whether a weight is just this; False for a tensor, by which compiled functions know a moving one."""
+    return not isinstance(weight, Tensor) and weight == number
+
+
 def mean(x: Tensor, weight: Tensor | None) -> Tensor:
     """Mean over the rows that count."""
     return x.mean() if weight is None else (x * weight).sum() / weight.sum().clamp_min(1.0)
@@ -118,11 +123,15 @@ class EntropyLoss:
     name = "entropy"
 
     def __init__(self, weight: float) -> None:
-        self.weight = weight
+        self.base_weight = self.weight = weight
+
+    def shrink(self, progress: float) -> None:
+        """Linear schedule: the bonus falls to (nearly) 0 at progress 1."""
+        self.weight = self.base_weight * max(1e-3, 1.0 - progress)
 
     def __call__(self, output: Output, batch: Batch) -> tuple[Tensor, Metrics]:
         """Reports `entropy` in nats even where its weight is 0."""
-        if self.weight == 0.0:
+        if is_number(self.weight, 0.0):
             with torch.no_grad():
                 entropy = mean(output.dist.entropy(), batch.weight)
             return -entropy, {"entropy": entropy}

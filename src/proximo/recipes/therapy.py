@@ -15,6 +15,7 @@ from proximo.config.experiment import Experiment
 from proximo.config.load import load_experiment
 from proximo.envs.registration import THERAPY
 from proximo.envs.therapy.parameters import parameters_of
+from proximo.envs.therapy.sight import OMNISCIENT, SUMMARY
 from proximo.errors import UserError
 from proximo.launch import Result, resume, train
 from proximo.recipes import therapy_places as places
@@ -122,9 +123,11 @@ def go_on(origin: places.Origin, resolved: Resolved, *, verbosity: int = 0) -> R
 
 
 def _env(config: TrainingConfig) -> dict[str, Any]:
-    wrappers = (
-        [{"name": "proximo.envs.therapy.omniscient:Omniscient"}] if config.use_omniscient_wrapper else []
-    )
+    omniscient, wrappers = config.use_omniscient_wrapper, []
+    if config.observation == "summary":
+        wrappers = [{"name": SUMMARY, "kwargs": {"omniscient": omniscient}}]
+    elif omniscient:
+        wrappers = [{"name": OMNISCIENT}]
     return {
         "id": THERAPY,
         "num_envs": config.n_envs,
@@ -138,13 +141,16 @@ def _policy(config: TrainingConfig) -> dict[str, Any]:
     memory: dict[str, Any] = {"type": config.memory}
     if config.memory != "none":
         memory["size"] = config.lstm_hidden_size
+    if config.observation == "summary":
+        network: dict[str, Any] = {"hidden_sizes": [config.hidden_size] * 2}
+    else:
+        network = {"encoder": {"type": "therapy", "hidden_size": config.hidden_size}, "hidden_sizes": []}
     return {
-        "encoder": {"type": "therapy", "hidden_size": config.hidden_size},
-        "hidden_sizes": [],
+        **network,
         "share_encoder": config.share_encoder,
         "memory": memory,
-        # What the agent sees lies in [0, 1]; only hidden quantities have other scales.
-        "normalize_obs": config.use_omniscient_wrapper,
+        # What the agent sees lies in [0, 1]; only the keys of what is hidden have other scales.
+        "normalize_obs": config.use_omniscient_wrapper and config.observation == "history",
     }
 
 
@@ -179,17 +185,40 @@ def _hooks(config: TrainingConfig) -> dict[str, Any]:
     kept = {"models": config.models, "progress": config.progress_file, "config": copy.deepcopy(flat)}
     hooks: dict[str, Any] = {"places": {"type": f"{places.__name__}:Places", "kwargs": kept}}
     if config.curriculum_start is not None:
-        if not 0.0 < config.curriculum_start < config.threshold:
-            raise UserError(
-                f"curriculum_start={config.curriculum_start:g}: must be above 0 and below threshold="
-                f"{config.threshold:g}"
-            )
-        hooks["curriculum"] = {
-            "type": "curriculum",
-            "parameter": "threshold",
-            "start": config.curriculum_start,
-            "end": config.threshold,
-            "step": config.curriculum_step,
-            "above": config.curriculum_success,
-        }
+        hooks["curriculum"] = _curriculum(config)
+    if config.perception_start is not None:
+        hooks["perception"] = _perception(config, config.perception_start)
     return hooks
+
+
+def _curriculum(config: TrainingConfig) -> dict[str, Any]:
+    start = config.curriculum_start
+    if start is None or not 0.0 < start < config.threshold:
+        raise UserError(f"curriculum_start={start}: must be above 0 and below threshold={config.threshold:g}")
+    return {
+        "type": "curriculum",
+        "parameter": "threshold",
+        "start": start,
+        "end": config.threshold,
+        "step": config.curriculum_step,
+        "above": config.curriculum_success,
+        "episodes": config.curriculum_episodes,
+    }
+
+
+def _perception(config: TrainingConfig, start: float) -> dict[str, Any]:
+    if not config.enable_perception or start <= config.baseline_accuracy:
+        raise UserError(
+            f"perception_start={start:g}: must be above baseline_accuracy={config.baseline_accuracy:g}, and "
+            "enable_perception must be true"
+        )
+    return {
+        "type": "curriculum",
+        "parameter": "baseline_accuracy",
+        "start": start,
+        "end": config.baseline_accuracy,
+        "step": 0.05,
+        # By time alone: clients who perceive less are harder to help, whoever treats them.
+        "above": 0.0,
+        "episodes": config.perception_episodes,
+    }

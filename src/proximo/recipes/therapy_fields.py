@@ -47,6 +47,9 @@ class TrainingConfig:
     enable_perception: bool = _set(True, "clients may perceive what they are used to")
     baseline_accuracy: float = _set(0.5, "probability of perceiving truly")
     use_omniscient_wrapper: bool = _set(False, "show the agent what is hidden")
+    observation: str = _set(
+        "history", "what the agent sees: the history, or a summary of it in numbers, learnt from much faster"
+    )
     total_timesteps: int = _set(500_000, "sessions of the whole training", 1, 10**12)
     n_envs: int = _set(8, "clients treated side by side", 1, 1_000_000)
     steps_per_update: int = _set(512, "sessions of all clients together per update", 1, _MANY)
@@ -73,6 +76,11 @@ class TrainingConfig:
     curriculum_success: float = _set(
         0.5, "success rate at which it does (complement has 65 % at 0.7: a higher one stalls there)", 0.0, 1.0
     )
+    curriculum_episodes: int = _set(200, "training episodes between two steps of the curriculum", 1, 10**9)
+    perception_start: float | None = _set(
+        None, "begin with this probability of perceiving truly, and lower it to --baseline-accuracy", 0.0, 1.0
+    )
+    perception_episodes: int = _set(1_000, "training episodes between two such steps, of 0.05", 1, 10**9)
     shaping: float = _set(0.0, "weight of the potential-based shaping on satisfaction (0: none)", 0.0, 1e6)
     output_dir: str | None = _set(None, "folder for the models (default: models/EXPERIMENT_NAME)")
     log_dir: str = _set("logs", "folder for the logs")
@@ -106,7 +114,7 @@ FIELDS = {entry.name: entry for entry in fields(TrainingConfig)}
 HINTS = get_type_hints(TrainingConfig)
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in FIELDS if name != "settings"}
 """The option of the command line for each field."""
-MEMORIES = ("none", "gru", "lstm")
+CHOICES = {"memory": ("none", "gru", "lstm"), "observation": ("history", "summary")}
 
 
 def check(given: Mapping[str, Any]) -> list[str]:
@@ -133,8 +141,8 @@ def _problem(name: str, value: Any) -> str:
             return f"{said}: must be a name"
         if name == "experiment_name" and not _NAME.fullmatch(value):
             return f"{said}: must begin with a letter or digit and hold only these, spaces and . _ + @ -"
-        known = name != "memory" or value in MEMORIES
-        return "" if known else f"{said}: must be one of {', '.join(MEMORIES)}"
+        allowed = CHOICES.get(name, (value,))
+        return "" if value in allowed else f"{said}: must be one of {', '.join(allowed)}"
     return _number_problem(name, value, whole=hint is int)
 
 

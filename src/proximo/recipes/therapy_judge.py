@@ -18,9 +18,9 @@ from proximo.envs.hashing import Ints
 from proximo.envs.make import make_env
 from proximo.envs.registration import THERAPY
 from proximo.envs.tensors import to_tensors
-from proximo.envs.therapy.batch import OMNISCIENT
+from proximo.envs.therapy import sight
+from proximo.envs.therapy.clients import ALL as EVERYONE
 from proximo.envs.therapy.clients import Clients
-from proximo.envs.therapy.omniscient import hidden
 from proximo.envs.therapy.parameters import STRUCTURE, Parameters, parameters_of
 from proximo.envs.therapy.therapists import THERAPISTS, Judgement, Therapist, judge, therapist
 from proximo.errors import UserError
@@ -61,7 +61,11 @@ class Treats:
     def __init__(self, agent: Agent, *, deterministic: bool = True) -> None:
         self.agent = agent
         self.deterministic = deterministic
-        self.omniscient = any(wrapper.name == OMNISCIENT for wrapper in agent.experiment.env.wrappers)
+        wrappers = agent.experiment.env.wrappers
+        reason = sight.refuses(wrappers)
+        if reason is not None:
+            raise UserError(f"{agent.experiment.name}: cannot be judged beside scripted therapists: {reason}")
+        self._sight = sight.sight_of(wrappers)
         self._act: Any = None
 
     def __call__(self, clients: Clients) -> Ints:
@@ -70,8 +74,7 @@ class Treats:
         spec = replace(self.agent.spec, num_envs=clients.count)
         if first.all():
             self._act = actor(self.agent.policy, spec, FIRST_SEED, self.deterministic)
-        seen = clients.observe()
-        seen = {**seen, **hidden(clients)} if self.omniscient else seen
+        seen = self._sight(clients, EVERYONE)
         obs = to_tensors({key: seen[key] for key in spec.obs_spaces}, spec.device)
         octants: Ints = self._act(obs, torch.from_numpy(first)).cpu().numpy().astype(np.int64)
         return octants

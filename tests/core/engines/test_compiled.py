@@ -64,6 +64,8 @@ def built_with(engine, *args, **ppo):
 CASE = {
     "lr_schedule": "adaptive",
     "clip_schedule": "linear",
+    "entropy_coef": 0.01,
+    "entropy_schedule": "linear",
     "target_kl": 0.002,
     "desired_kl": 0.004,
     "learning_rate": 3e-3,
@@ -124,7 +126,7 @@ def test_the_first_gradient_is_autograds(ready):
 
 
 def test_updates_are_the_eager_ones(ready):
-    """With a moving clip range, a rate that adapts, stops by KL and a short last minibatch; compiled only once."""
+    """Compiled only once: with what schedules move, a rate that adapts, stops by KL and a short last minibatch."""
     compiled, states, lines, *_ = ready
     eager = built_with(Eager(), **CASE)
     put_back(compiled, states)
@@ -132,7 +134,8 @@ def test_updates_are_the_eager_ones(ready):
     stops, rates = [], {CASE["learning_rate"]}
     for update in range(6):
         for built in (eager, compiled):
-            built.ppo.parts.losses[0].shrink(update / 10)
+            for term in (built.ppo.parts.losses[0], built.ppo.parts.losses[2]):
+                term.shrink(update / 10)
         expected = eager.ppo.parts.engine.learn(*arguments(eager))
         found = compiled.ppo.parts.engine.learn(*arguments(compiled))
         assert found.keys() == expected.keys()

@@ -9,14 +9,17 @@ import torch
 from proximo.config.experiment import EnvConfig
 from proximo.core.types import VecEnv
 from proximo.envs.make import choose_backend, make_env
-from proximo.envs.therapy.batch import OMNISCIENT, BatchTherapy
+from proximo.envs.therapy.batch import BatchTherapy
 from proximo.envs.therapy.clients import Clients
 from proximo.envs.therapy.env import TherapyEnv
 from proximo.envs.therapy.parameters import MECHANISMS, PATTERNS, Parameters
+from proximo.envs.therapy.sight import OMNISCIENT, SUMMARY
 from proximo.errors import RunError, UserError
 
 ID = "proximo/Therapy-v0"
 OMNISCIENT_WRAPPER = ({"name": OMNISCIENT},)
+SUMMARY_WRAPPER = ({"name": SUMMARY},)
+ALL_IN_ONE = ({"name": SUMMARY, "kwargs": {"omniscient": True}},)
 
 
 def make(count=4, backend="batch", wrappers=(), info=(), **kwargs):
@@ -59,7 +62,11 @@ def test_a_thousand_episodes_are_bit_for_bit_the_single_clients(mechanism):
                 break
 
 
-@pytest.mark.parametrize("wrappers", [(), OMNISCIENT_WRAPPER], ids=["plain", "omniscient"])
+@pytest.mark.parametrize(
+    "wrappers",
+    [(), OMNISCIENT_WRAPPER, SUMMARY_WRAPPER, ALL_IN_ONE],
+    ids=["plain", "omniscient", "summary", "all in one"],
+)
 def test_both_backends_give_the_same_data(wrappers):
     info = ("rs", "progress", "progress_before", "dropped_out", "missing")
     envs = [make(6, b, wrappers, info, max_sessions=11, threshold=0.5) for b in ("batch", "sync")]
@@ -93,6 +100,9 @@ def test_auto_takes_it_where_it_can():
 
     assert chosen() == "batch"
     assert chosen(wrappers=OMNISCIENT_WRAPPER) == "batch"
+    assert chosen(wrappers=ALL_IN_ONE) == "batch"
+    assert chosen(wrappers=({"name": SUMMARY, "kwargs": {"other": 1}},)) == "sync"
+    assert chosen(wrappers=OMNISCIENT_WRAPPER + SUMMARY_WRAPPER) == "sync"
     assert chosen(wrappers=({"name": "FlattenObservation"},)) == "sync"
     assert chosen(max_episode_steps=5) == "sync"
 

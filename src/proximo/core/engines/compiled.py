@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from proximo.core.batching import Batching, RowBatches, Units
 from proximo.core.engines.compiled_state import StepState
 from proximo.core.engines.eager import Eager, Plan, weighted_sum
-from proximo.core.losses import CloningLoss, PolicyLoss
+from proximo.core.losses import CloningLoss, EntropyLoss, PolicyLoss
 from proximo.core.optim import ADAPTIVE_RANGE, Optimizer
 from proximo.core.types import Batch, LossTerm, Output, State
 from proximo.errors import UserError, in_one_line
@@ -41,6 +41,8 @@ class Compiled(Eager):
         self._function: Callable[..., None] | None = None
         self._compiled: Callable[..., None] | None = None
         self._made_for: tuple[Any, ...] = ()
+        self._moving: list[tuple[Tensor, LossTerm, str]] = []
+        """Numbers that schedules move: in the compiled function, in which term of the trainer, under which name."""
 
     @staticmethod
     def refuses(
@@ -98,13 +100,14 @@ class Compiled(Eager):
             self._function = _optimiser_step(self.module, self.terms, optimizer, plan)
             self._compiled = None
             # A number that a schedule moves would be compiled in, and again after every update.
-            self._clips = [(torch.zeros((), device=batch.action.device), term) for term in losses]
-            for (clip, given), term in zip(self._clips, self.terms, strict=True):
-                if isinstance(given, PolicyLoss):
-                    vars(term)["clip"] = clip
-        for clip, given in self._clips:
-            if isinstance(given, PolicyLoss):
-                clip.fill_(given.clip)
+            self._moving = []
+            for term, given in zip(self.terms, losses, strict=True):
+                for name in _moved(given):
+                    number = torch.zeros((), device=batch.action.device)
+                    vars(term)[name] = number
+                    self._moving.append((number, given, name))
+        for number, given, name in self._moving:
+            number.fill_(getattr(given, name))
         output = policy.compute(batch.obs, batch.state, batch.start)
         names = list(weighted_sum(self.terms, output, batch)[1])
         return StepState(self.module, optimizer, [*names, "grad_norm"])
@@ -151,6 +154,14 @@ class _Computed(nn.Module):
         """See `Policy.compute`."""
         result: Output = self.policy.compute(obs, state, start)
         return result
+
+
+def _moved(term: LossTerm) -> tuple[str, ...]:
+    """Which numbers of a loss term a schedule may move."""
+    if isinstance(term, PolicyLoss):
+        return ("clip",)
+    # Without a bonus nothing moves, and its gradient is left out.
+    return ("weight",) if isinstance(term, EntropyLoss) and term.weight != 0.0 else ()
 
 
 def _optimiser_step(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from proximo.core.batching import Batching, Units
 from proximo.core.halves import torch_stepping
+from proximo.core.losses import is_number
 from proximo.core.optim import Optimizer
 from proximo.core.returns import TORCH, Recursions
 from proximo.core.stepping import Stepping
@@ -84,8 +85,8 @@ def weighted_sum(
         metrics[f"{term.name}_loss"] = loss.detach()
         metrics |= extra
         # What changes nothing is left out: for small networks one operation costs as much as a layer.
-        if term.weight != 0.0 or loss.requires_grad:
-            part = loss if term.weight == 1.0 else term.weight * loss
+        if not is_number(term.weight, 0.0) or loss.requires_grad:
+            part = loss if is_number(term.weight, 1.0) else term.weight * loss
             total = part if total is None else total + part
     assert total is not None
     metrics["loss"] = total.detach()

@@ -22,15 +22,13 @@ from proximo.envs.infos import SUCCESS
 from proximo.envs.registration import THERAPY
 from proximo.envs.spaces import observation_leaves
 from proximo.envs.tensors import check_saved, make_spec, to_tensor, to_tensors
+from proximo.envs.therapy import sight
 from proximo.envs.therapy.clients import ALL, Clients, Outcome, Rows
 from proximo.envs.therapy.env import NUMBERS, TherapyEnv, numbers
 from proximo.envs.therapy.octants import OCTANTS
-from proximo.envs.therapy.omniscient import Omniscient, hidden
 from proximo.envs.therapy.parameters import COLUMNS, parameters_of
 from proximo.envs.therapy.picture import Scene, Trace
 from proximo.errors import RunError, UserError
-
-OMNISCIENT = f"{Omniscient.__module__}:{Omniscient.__name__}"
 
 
 def refuses(config: EnvConfig) -> str | None:
@@ -42,10 +40,7 @@ def refuses(config: EnvConfig) -> str | None:
         return f"{entry} is registered in its place"
     if config.max_episode_steps is not None:
         return "it takes no env.max_episode_steps (env.kwargs.max_sessions limits episodes)"
-    foreign = [w.name for w in config.wrappers if w.name != OMNISCIENT or w.kwargs]
-    if foreign or len(config.wrappers) > 1:
-        return f"of env.wrappers it takes {OMNISCIENT} only, once"
-    return None
+    return sight.refuses(config.wrappers)
 
 
 class BatchTherapy:
@@ -69,8 +64,9 @@ class BatchTherapy:
             raise UserError(f"env.backend=batch cannot run {config.id}: {reason}; set env.backend=sync")
         # One real environment checks the arguments and gives the spaces.
         single: Any = TherapyEnv(render_mode=render_mode, **config.kwargs)
-        self._omniscient = bool(config.wrappers)
-        single = Omniscient(single) if self._omniscient else single
+        for wrapper in config.wrappers:
+            single = sight.KNOWN[wrapper.name](single, **wrapper.kwargs)
+        self._sight = sight.sight_of(config.wrappers)
         self.metadata: dict[str, Any] = dict(single.metadata)
         self.render_mode = render_mode
         leaves = observation_leaves(single.observation_space, config.id)
@@ -168,11 +164,10 @@ class BatchTherapy:
         if self.render_mode is not None and 0 in who:
             self._trace = Trace.begin(self.clients)
 
-    def _seen(self, rows: Rows) -> dict[str, npt.NDArray[Any]]:
-        seen = self.clients.observe(rows)
-        return {**seen, **hidden(self.clients, rows)} if self._omniscient else seen
+    def _seen(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
+        return self._sight(self.clients, rows)
 
-    def _tensors(self, arrays: dict[str, npt.NDArray[Any]]) -> Obs:
+    def _tensors(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Obs:
         return to_tensors({key: arrays[key] for key in self.spec.obs_spaces}, self.spec.device)
 
     def _given(self, action: Tensor) -> Ints:

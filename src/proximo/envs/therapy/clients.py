@@ -140,6 +140,15 @@ class Clients:
         chances = self._choices(weights, trust, ALL)
         return rs, chances / np.cumsum(chances, axis=0)[-1]
 
+    def habit(self, rows: Rows = ALL) -> Ints:
+        """What some clients perceive where they do not perceive truly, `[K]`."""
+        memory, windows = self.memory[rows], self.number("perception_window", rows)
+        habit = np.zeros(len(memory), np.int64)
+        for window in mech.distinct(windows):
+            some = windows == window
+            habit[some] = mech.habitual(memory[some], int(window))
+        return habit
+
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """Copies of all arrays; what is derived from them is left out."""
         return {name: getattr(self, name).copy() for name in _SAVED}
@@ -154,10 +163,7 @@ class Clients:
         sure = (self.number("enable_perception") == 0) | (u < self.number("baseline_accuracy"))
         perceived = therapist.astype(np.int64)
         unsure = np.flatnonzero(~sure)
-        windows = self.number("perception_window", unsure)
-        for window in mech.distinct(windows):
-            rows = unsure[windows == window]
-            perceived[rows] = mech.habitual(self.memory[rows], int(window))
+        perceived[unsure] = self.habit(unsure)
         return perceived
 
     def _remember(self, client: Ints, therapist: Ints) -> None:
