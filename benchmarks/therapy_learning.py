@@ -1,10 +1,11 @@
 """Does a therapist learn the simulated client from the sparse reward? Trains, then judges on 1,000 paired clients.
 
-    python benchmarks/therapy_learning.py --only 0.6 --jobs 2              # one threshold, all arms
-    python benchmarks/therapy_learning.py --only 0.7 --arms both --seeds 0
-    python benchmarks/therapy_learning.py --table                          # only the table
+    python benchmarks/therapy_learning.py                              # every threshold, the committed settings
+    python benchmarks/therapy_learning.py --only 0.7 --arms sparse curriculum shaping
+    python benchmarks/therapy_learning.py --table                      # only the tables
 
-No arm sees a demonstration. All train on the five default patterns (frequency_amplifier, distortion on). The final
+No arm sees a demonstration. All train on the five default patterns (frequency_amplifier, distortion on), by
+`proximo therapy train --config configs/learn.yaml --threshold X` and what `COMMAND` adds for a threshold. The final
 policy, not the best one seen, treats the same 1,000 clients as the always complementary therapist, once cold_stuck
 ones and once of all five patterns, on seeds never used in training. Results of other settings are left out of the
 table and run again.
@@ -29,32 +30,20 @@ CLIENTS = 1000
 FIVE = ("cold_stuck", "dominant_stuck", "submissive_stuck", "mixed_random", "cold_warm")
 KINDS = {"cold_stuck": ("cold_stuck",), "five patterns": FIVE}
 PACKAGES = ("torch", "numpy", "gymnasium")
-COMMON: dict[str, Any] = {
-    "n_envs": 32,
-    "steps_per_update": 4096,
-    "batch_size": 512,
-    "n_epochs": 4,
-    "value_clip": False,
-    "learning_rate": 1e-3,
-    # The history's 50 embeddings drown the one octant that is to be answered unless that is given more room.
-    "settings": [
-        "policy.encoder.client_features=256",
-        "policy.encoder.history_features=1",
-        "ppo.lr_schedule=linear",
-    ],
-    "eval_freq": 100_000,
-    "save_freq": 200_000,
-}
-BUDGET = {0.5: 300_000, 0.6: 600_000, 0.7: 1_500_000}
-"""Sessions of a training by threshold."""
-CURRICULUM = {"curriculum_start": 0.4, "curriculum_success": 0.5}
-SHAPING = {"shaping": 300.0}
+CONFIG = ROOT / "configs" / "learn.yaml"
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+HARD = {"total_timesteps": 8_000_000, "perception_episodes": 7000}
+COMMAND: dict[float, dict[str, Any]] = {0.8: HARD, 0.9: HARD}
+"""What the command of a threshold adds to the file."""
+NO_CURRICULUM = {"curriculum_start": None, "perception_start": None}
+NO_SHAPING = {"shaping": 0.0}
 ARMS: dict[str, dict[str, Any]] = {
-    "sparse": {},
-    "curriculum": CURRICULUM,
-    "shaping": SHAPING,
-    "both": {**CURRICULUM, **SHAPING},
+    "both": {},
+    "curriculum": NO_SHAPING,
+    "shaping": NO_CURRICULUM,
+    "sparse": {**NO_CURRICULUM, **NO_SHAPING},
 }
+"""What is taken out of the committed settings."""
 
 
 def main() -> int:
@@ -63,16 +52,16 @@ def main() -> int:
     if args.worker:
         threshold, arm, seed, folder = args.worker
         return work(float(threshold), arm, int(seed), Path(folder), args.set)
-    thresholds = [float(word) for word in args.only or BUDGET]
-    arms = args.arms or list(ARMS)
+    thresholds = [float(word) for word in args.only or THRESHOLDS]
+    arms = args.arms or ["both"]
     rows = read_rows(args.out)
     if not args.table:
         known = {(row["threshold"], row["arm"], row["seed"], row["settings"]) for row in rows}
         jobs = [
             _job(threshold, arm, seed, args)
-            for seed in args.seeds or range(3)
-            for threshold in thresholds
             for arm in arms
+            for threshold in thresholds
+            for seed in args.seeds or range(3)
             if (threshold, arm, seed, digest(threshold, arm, args.set)) not in known
         ]
         run_jobs(jobs, args.jobs, args.time_limit, lambda row: append_row(args.out, row))
@@ -93,10 +82,19 @@ def _arguments() -> argparse.Namespace:
 
 def settings(threshold: float, arm: str, changes: Sequence[str]) -> dict[str, Any]:
     """The flat configuration of an arm."""
-    from proximo.config import text
+    from dataclasses import asdict
 
-    steps = BUDGET.get(threshold, max(BUDGET.values()))
-    values = {**COMMON, "threshold": threshold, "total_timesteps": steps, "patterns": list(FIVE), **ARMS[arm]}
+    from proximo.config import text
+    from proximo.recipes.therapy_config import load_config
+
+    values = {
+        **asdict(load_config(CONFIG)),
+        **COMMAND.get(threshold, {}),
+        "threshold": threshold,
+        **ARMS[arm],
+    }
+    for name in ("seed", "experiment_name", "output_dir", "log_dir", "runs_dir"):
+        del values[name]
     for item in changes:
         key, _, value = item.partition("=")
         values[key] = text.parse(value, item, lines=False)
