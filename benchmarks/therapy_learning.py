@@ -32,8 +32,8 @@ KINDS = {"cold_stuck": ("cold_stuck",), "five patterns": FIVE}
 PACKAGES = ("torch", "numpy", "gymnasium")
 CONFIG = ROOT / "configs" / "learn.yaml"
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-HARD = {"total_timesteps": 8_000_000, "perception_episodes": 7000}
-COMMAND: dict[float, dict[str, Any]] = {0.8: HARD, 0.9: HARD}
+EASY = {"total_timesteps": 3_000_000, "perception_episodes": 2400}
+COMMAND: dict[float, dict[str, Any]] = {0.5: EASY, 0.6: EASY, 0.7: EASY}
 """What the command of a threshold adds to the file."""
 NO_CURRICULUM = {"curriculum_start": None, "perception_start": None}
 NO_SHAPING = {"shaping": 0.0}
