@@ -33,7 +33,7 @@ PACKAGES = ("torch", "numpy", "gymnasium")
 CONFIG = ROOT / "configs" / "learn.yaml"
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 EASY = {"total_timesteps": 3_000_000, "perception_episodes": 2400}
-COMMAND: dict[float, dict[str, Any]] = {0.5: EASY, 0.6: EASY, 0.7: EASY}
+COMMAND: dict[float, dict[str, Any]] = {0.5: EASY, 0.6: EASY}
 """What the command of a threshold adds to the file."""
 NO_CURRICULUM = {"curriculum_start": None, "perception_start": None}
 NO_SHAPING = {"shaping": 0.0}
