@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -257,7 +258,36 @@ def test_what_minari_cannot_keep_is_named():
     assert not list(store.root().glob(f"{store.PARTIAL}*"))
 
 
-class Strange(__import__("gymnasium").Env):
+class Eye(gym.Env):
+    """Shows noise, which JPEG would change; two steps."""
+
+    observation_space = spaces.Box(0, 255, (40, 40, 3), np.uint8)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.shown = [self.np_random.integers(0, 256, (40, 40, 3), dtype=np.uint8) for _ in range(3)]
+        self.seen = 0
+        return self.shown[0], {}
+
+    def step(self, action):
+        self.seen += 1
+        return self.shown[self.seen], 0.0, self.seen == 2, False, {}
+
+
+@pytest.mark.parametrize("format_", ["hdf5", "arrow"])
+def test_pictures_are_kept_exactly(format_):
+    record(f"{HERE}:Eye", episodes=1, format_=format_)
+    data = load_demos(["toy/a-v0"])
+    env = make_single(environment(data))
+    (seed,) = _seeds("toy/a-v0")
+    env.reset(seed=int(seed))
+    shown = torch.from_numpy(np.stack(env.unwrapped.shown))
+    assert torch.equal(data.take(torch.arange(2))[0]["obs"], shown[:2])
+    assert torch.equal(data.final(torch.arange(1))["obs"], shown[2:])
+
+
+class Strange(gym.Env):
     observation_space = spaces.Graph(spaces.Discrete(2), None)
     action_space = spaces.Discrete(2)
 
