@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,8 +17,12 @@ from proximo.training import Result, Training
 __all__ = ["Result", "resume", "train"]
 
 
-def train(experiment: Experiment, *, verbosity: int = 0) -> Result:
+def train(
+    experiment: Experiment, *, verbosity: int = 0, begun: Callable[[Run], None] | None = None
+) -> Result:
     """Train from the start (or from `experiment.init_from`) in a new run folder.
+
+    `begun` is told the run before its first step, when nothing can be refused any more.
 
     Raises: UserError for what cannot be built, RunError for what fails while running.
     """
@@ -30,6 +34,8 @@ def train(experiment: Experiment, *, verbosity: int = 0) -> Result:
             training = Training(experiment, run, verbosity)
             load_given(training.experiment, training.built)
             run.write_experiment(training.experiment)
+            if begun is not None:
+                begun(run)
             return _go(training, fresh=True)
     except BaseException as error:
         # Only what failed before the first step has not said so itself.

@@ -401,6 +401,11 @@ def test_seeds_at_the_same_time_share_one_clone(here):
     assert sum("a clone is there" in text for text in said) == 1
     assert len({entry["bc_checkpoint"] for entry in entries()}) == 1
     assert {entry["seed"] for entry in entries()} == {1, 2}
+    # Held against each other they are two seeds of one arm.
+    assert main(["report", "seed1.zip", "seed2.zip"]) == 0
+    page = Path("report.html").read_text("utf-8")
+    assert "1 arm · 2 runs" in page
+    assert "Against the demonstrations" in page
 
 
 # --- data and mixtures ---

@@ -92,7 +92,7 @@ class _Pipeline:
         env = self._environment(data)
         self.facts["env_id"] = env.id
         # Before hours of cloning, not after them.
-        plan = self._plan(data, env, Path("clone.zip"), "board", [])
+        plan = self._plan(data, env, Path("clone.zip"), "board")
         self._check_scratch(plan)
         stage = CloneStage(self.config, self.resolved.bc, self.state, self.verbosity, self.ask)
         clone, epoch = stage.run(data, env, plan)
@@ -157,16 +157,20 @@ class _Pipeline:
         if begun is not None and usable(str(begun)):
             self.say(f"the hybrid goes on: {begun}")
             return resume(str(begun), verbosity=self.verbosity), hybrid_judge.noted(Path(str(begun)))
-        plan = self._plan(data, env, clone, board, [])
+        plan = self._plan(data, env, clone, board)
         references = [hybrid_judge.of_data(data), hybrid_judge.of_clone(clone, plan)]
-        return train(self._plan(data, env, clone, board, references), verbosity=self.verbosity), references
 
-    def _plan(
-        self, data: Dataset, env: EnvConfig, clone: Path, board: str, references: list[dict[str, Any]]
-    ) -> Experiment:
-        hook = {"unfinished": str(self.state.path), "references": references}
-        entry = self.resolved.hybrid
-        return hybrid_stages.hybrid_experiment(self.config, entry, data, env, str(clone), hook, board)
+        def note(run: Run) -> None:
+            for one in references:
+                run.event("reference", 0, one)
+            self.state.note(hybrid_run=str(run.path))
+
+        return train(plan, verbosity=self.verbosity, begun=note), references
+
+    def _plan(self, data: Dataset, env: EnvConfig, clone: Path, board: str) -> Experiment:
+        return hybrid_stages.hybrid_experiment(
+            self.config, self.resolved.hybrid, data, env, str(clone), board
+        )
 
     def _check_scratch(self, plan: Experiment) -> None:
         for path in self.config.scratch:

@@ -1,11 +1,11 @@
-"""What the pipeline does during its trainings: an entry per epoch of cloning, and notes for going on after a kill."""
+"""What the pipeline does while it clones: an entry, and where it counts a checkpoint, for each epoch."""
 
 from __future__ import annotations
 
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,6 @@ from proximo.core.types import Policy
 from proximo.demos.dataset import Dataset
 from proximo.demos.source import DemoSource
 from proximo.errors import RunError
-from proximo.recipes import hybrid_record
 from proximo.recipes.hybrid_places import Clones, Epoch, Index
 from proximo.runs import archive, checkpoint
 from proximo.runs.files import writing
@@ -152,18 +151,3 @@ def validation_loss(policy: Policy, data: Dataset) -> float:
 def _source(training: Training) -> DemoSource:
     found = [source for source in training.ppo.parts.sources if isinstance(source, DemoSource)]
     return found[0]
-
-
-class Begun:
-    """Notes where the hybrid's run is, for going on after a kill, and what the run will be held against."""
-
-    def __init__(self, unfinished: str, references: Sequence[Mapping[str, Any]]) -> None:
-        self.unfinished = Path(unfinished)
-        self.references = [dict(one) for one in references]
-
-    def at_start(self, training: Training) -> None:
-        """Before the first step."""
-        for one in self.references:
-            training.run.event("reference", 0, one)
-        if self.unfinished.exists():
-            hybrid_record.note(self.unfinished, hybrid_run=str(training.run.path))

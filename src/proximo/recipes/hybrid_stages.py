@@ -136,7 +136,6 @@ def hybrid_experiment(
     data: Dataset,
     env: EnvConfig,
     clone: str,
-    hook: Mapping[str, Any],
     board: str,
 ) -> Experiment:
     """Hybrid PPO from the clone, on fresh and recorded rows."""
@@ -167,9 +166,6 @@ def hybrid_experiment(
         # A kill loses a hundredth at most.
         tree["checkpoint"] = {"every": max(1, int(total) // 100)} | tree.get("checkpoint", {})
     tree["track"] = _with_board(tree.get("track", []), board)
-    tree["hooks"] = {"pipeline": {"type": f"{hybrid_hooks.__name__}:Begun", "kwargs": dict(hook)}} | tree.get(
-        "hooks", {}
-    )
     return load_experiment(tree)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from proximo.runs.report.read import DATA_SET, Final, Reference, RunData
 from proximo.runs.statistics import mean_ci95
 
-NOT_COMPARED = frozenset({"name", "seed", "runs_dir"})
+NOT_COMPARED = frozenset({"name", "seed", "runs_dir", "track"})
 """Settings that do not make another arm."""
 
 
