@@ -362,7 +362,9 @@ def test_no_names():
 
 def test_neither_here_nor_to_be_had():
     refused("toy/a-v0 is neither in .* nor to be had: http://127.0.0.1:9 does not answer .*demos record RUN")
-    with pytest.raises(UserError, match=r"toy/a-v0 is not in .*; record one"):
+    with pytest.raises(
+        UserError, match=r"toy/a-v0 is not in .*; proximo demos download toy/a-v0 gets it, or record one"
+    ):
         load_demos(["toy/a-v0"], download=False)
 
 
@@ -375,13 +377,12 @@ def spec(env_id="CartPole-v1", obs=None, action=BOUNDED):
     )
 
 
-def recorded_in(env_id):
-    path = write("toy/a-v0", [episode(3)]) / "metadata.json"
+def recorded_in(env_id, name="toy/a-v0"):
+    path = write(name, [episode(3)]) / "metadata.json"
     said = json.loads(path.read_text())
     said["env_spec"] = json.dumps({"id": env_id, "kwargs": {}})
     path.write_text(json.dumps(said))
-    # Minari looks only into a specification that it can parse as a whole; we need the name alone.
-    return load_demos(["toy/a-v0"])
+    return load_demos([name])
 
 
 def test_another_environment_is_refused_even_with_the_same_spaces():
@@ -391,6 +392,16 @@ def test_another_environment_is_refused_even_with_the_same_spaces():
     ):
         check_fits(data, spec("Walker2d-v4"))
     assert check_fits(data, spec("Walker2d-v4"), same_name=False) is not None
+
+
+def test_two_versions_of_an_environment_may_be_combined_and_two_environments_not():
+    recorded_in("Walker2d-v5")
+    recorded_in("Walker2d-v4", "toy/b-v0")
+    recorded_in("HalfCheetah-v5", "toy/c-v0")
+    lines = []
+    assert load_demos(["toy/a-v0", "toy/b-v0"], say=lines.append).rows == 6
+    assert lines == ["demonstrations: toy/a-v0 is of Walker2d-v5, toy/b-v0 of Walker2d-v4"]
+    refused("one is of Walker2d-v5, the other of HalfCheetah-v5", "toy/a-v0", "toy/c-v0")
 
 
 def test_another_version_of_the_environment_is_told():

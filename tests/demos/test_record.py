@@ -244,6 +244,16 @@ def test_a_killed_recording_leaves_no_half_of_a_data_set():
     assert not list(store.root().glob(f"{store.PARTIAL}*"))
 
 
+def test_an_interrupted_recording_leaves_nothing():
+    def interrupt(line):
+        raise KeyboardInterrupt
+
+    config = EnvConfig(id="CartPole-v1")
+    with pytest.raises(KeyboardInterrupt):
+        record_demos(config, scripted("random", config, 0), "toy/a-v0", 20, 0, say=interrupt)
+    assert not list(store.root().glob("*"))
+
+
 def test_two_recordings_at_once_do_not_take_each_others_folder():
     first = store.begin_partial("toy/a-v0")
     (first / "kept").touch()

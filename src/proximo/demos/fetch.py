@@ -43,7 +43,9 @@ def ensure(name: str, *, download: bool = True, say: Callable[[str], None] = pri
     if store.is_path(name):
         raise UserError(f"{name}: there is no data set in {store.folder(name).resolve()}")
     if not download:
-        raise UserError(f"data set {name} is not in {store.root()}; {cure(name)}")
+        raise UserError(
+            f"data set {name} is not in {store.root()}; proximo demos download {name} gets it, or {cure(name)}"
+        )
     fetch(name, say)
     return name
 

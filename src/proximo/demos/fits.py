@@ -24,7 +24,7 @@ def check_fits(
     recorded = None if dataset.env is None else dataset.env.id
     names = ", ".join(dataset.names) or "the data"
     shown = f"{where}: {names}" + ("" if recorded is None else f" (recorded in {recorded})")
-    if same_name and recorded is not None and _base(recorded) != _base(spec.id):
+    if same_name and recorded is not None and base_name(recorded) != base_name(spec.id):
         raise UserError(
             f"{shown}: data of another environment than {spec.id}; name others, or set other_env if they mean the same"
         )
@@ -35,8 +35,8 @@ def check_fits(
     return None
 
 
-def _base(env_id: str) -> str:
-    """The name without module, name space and version: `mine:ALE/Pong-v5` is `Pong`."""
+def base_name(env_id: str) -> str:
+    """An environment's name without module, name space and version: `mine:ALE/Pong-v5` is `Pong`."""
     return re.sub(r"-v\d+$", "", env_id.rpartition(":")[2].rpartition("/")[2])
 
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from proximo.config.experiment import EnvConfig
 from proximo.demos import fetch, store
 from proximo.demos.dataset import Dataset, Form
+from proximo.demos.fits import base_name
 from proximo.demos.mapped import Columns, mapped
 from proximo.demos.pieces import Episode, pieces
 from proximo.envs.spaces import Leaf, check_action_space, mask_leaf, observation_leaves
@@ -49,7 +50,7 @@ def load_demos(names: Sequence[str], *, download: bool = True, say: Callable[[st
     store.require_minari()
     parts = [_part(name) for name in (fetch.ensure(name, download=download, say=say) for name in names)]
     for part in parts[1:]:
-        _check_alike(parts[0], part)
+        _check_alike(parts[0], part, say)
     form = parts[0].form if len({part.form for part in parts}) == 1 else "environment"
     columns, notes = mapped([part.path for part in parts], lambda into: _fill(into, parts, form), say)
     logp = columns["logp"].clone()
@@ -150,10 +151,12 @@ def environment(dataset: Dataset) -> EnvConfig:
     return dataset.env
 
 
-def _check_alike(first: Part, other: Part) -> None:
+def _check_alike(first: Part, other: Part, say: Callable[[str], None]) -> None:
     both = f"data sets {first.name} and {other.name} do not fit each other"
     if first.env is not None and other.env is not None and first.env.id != other.env.id:
-        raise UserError(f"{both}: one is of {first.env.id}, the other of {other.env.id}")
+        if base_name(first.env.id) != base_name(other.env.id):
+            raise UserError(f"{both}: one is of {first.env.id}, the other of {other.env.id}")
+        say(f"demonstrations: {first.name} is of {first.env.id}, {other.name} of {other.env.id}")
     for what, a, b in (
         ("observations", first.obs_space, other.obs_space),
         ("actions", first.action_space, other.action_space),

@@ -173,7 +173,9 @@ def agent_demonstrator(
                 "module:Class"
             ) from error
         raise
-    return _changed(agent.experiment, items), AgentPlays(agent, seed, deterministic, f"PPO ({run})")
+    return _changed(agent.experiment, items), AgentPlays(
+        agent, seed, deterministic, f"PPO ({Path(run).name})"
+    )
 
 
 def environment_of(source: str, items: Sequence[str] = ()) -> EnvConfig:
