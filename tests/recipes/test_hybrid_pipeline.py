@@ -195,7 +195,13 @@ def test_the_clone_learnt_and_the_hybrid_began_with_it(finished):
     assert experiment.warm_start_steps == 100
 
 
-def test_the_report_shows_all_of_them(finished):
+def main_json(capsys, *words):
+    capsys.readouterr()
+    assert main([*map(str, words), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_report_shows_all_of_them(finished, capsys):
     entry = entries(finished)[0]
     page = (finished / entry["report"]).read_text("utf-8")
     assert "Against the demonstrations" in page
@@ -205,6 +211,18 @@ def test_the_report_shows_all_of_them(finished):
     spread = returns["data set"]["return_mean"] - returns["random"]["return_mean"]
     above = returns["hybrid"]["return_mean"] - returns["random"]["return_mean"]
     assert returns["hybrid"]["score"] == pytest.approx(100 * above / spread)
+    run = Run.open(finished / entry["run"])
+    mine = [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
+    mine = next(event for event in mine if event["kind"] == "result")["returns"]
+    clone = main_json(capsys, "eval", finished / entry["bc_checkpoint"], "--episodes", "3")["returns"]
+    mean, low, high = returns["hybrid"]["minus clone"]
+    # Paired: episode i of both had the same seed.
+    each = np.subtract(mine, clone)
+    assert mean == pytest.approx(each.mean())
+    assert each.min() - 1e-6 <= low < mean < high <= each.max() + 1e-6
+    assert returns["hybrid"]["minus data set"][0] == pytest.approx(
+        returns["hybrid"]["return_mean"] - returns["data set"]["return_mean"]
+    )
     low, high = returns["clone"]["return_ci95"]
     assert low < returns["clone"]["return_mean"] < high
 

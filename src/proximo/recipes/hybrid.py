@@ -136,7 +136,7 @@ class _Pipeline:
         page = write_report(
             [result.run, *(Run.open(path).path for path in self.config.scratch)], file.with_suffix(".html")
         )
-        judged = hybrid_judge.summary(result.run, self.config.scratch, references)
+        judged = hybrid_judge.summary(result.run, self.config.scratch, references, data)
         self.facts |= {"run": str(result.run), "report": str(page), "returns": judged.values}
         if not any(entry.get("run") == str(result.run) and entry.get("success") for entry in entries_of()):
             append({"success": True, **self.facts})

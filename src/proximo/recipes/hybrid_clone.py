@@ -106,7 +106,10 @@ class CloneStage:
             return False
         told = differences(index.made, made)
         if any(index.made.get(name) != made[name] for name in MUST_FIT):
-            self.say(f"the clone in {self.clones.folder} does not fit ({'; '.join(told)}): cloned anew")
+            self.say(
+                f"the clone in {self.clones.folder} does not fit ({'; '.join(told)}): cloned anew "
+                f"(its run stays: {index.run})"
+            )
             return False
         if not index.finished:
             if told:

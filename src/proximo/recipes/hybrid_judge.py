@@ -14,11 +14,12 @@ from proximo.demos.dataset import Dataset
 from proximo.runs.evaluation import evaluate
 from proximo.runs.report import words
 from proximo.runs.report.arms import environments
-from proximo.runs.report.read import DATA_SET, read_run
+from proximo.runs.report.read import DATA_SET, RunData, read_run
 from proximo.runs.run import Run
-from proximo.runs.statistics import mean_ci95
+from proximo.runs.statistics import difference_ci95, mean_ci95, paired_difference
 
-CLONE = "clone"
+CLONE, HYBRID = "clone", "hybrid"
+NO_INTERVAL = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def of_clone(clone: Path, plan: Experiment) -> dict[str, Any]:
     result = evaluate(
         agent.policy, plan.env, config.episodes, config.seed, config.mode != "stochastic", agent.spec.device
     )
-    return _reference(CLONE, result.returns)
+    return _reference(CLONE, result.returns) | {"returns": result.returns}
 
 
 def noted(run: Path) -> list[dict[str, Any]]:
@@ -49,30 +50,60 @@ def noted(run: Path) -> list[dict[str, Any]]:
     return [event for event in read_run(run).events if event["kind"] == "reference"]
 
 
-def summary(run: Path, scratch: Sequence[str], references: Sequence[dict[str, Any]]) -> Summary:
-    """Data set, clone, hybrid and scratch in one table; the verdict says what the hybrid's interval is above."""
+def summary(
+    run: Path, scratch: Sequence[str], references: Sequence[dict[str, Any]], data: Dataset
+) -> Summary:
+    """Data set, clone, hybrid and scratch in one table, and the hybrid's differences to the first two."""
     found = [read_run(path) for path in (run, *(Run.open(path).path for path in scratch))]
     (env,) = environments(found)
-    rows = [
-        (one["name"], one["return_mean"], *(one["return_ci95"] or (math.nan, math.nan))) for one in references
-    ]
+    rows = [(one["name"], one["return_mean"], *(one["return_ci95"] or NO_INTERVAL)) for one in references]
     for arm in env.arms:
         if arm.final is not None:
-            rows.append(
-                ("hybrid" if run in [one.path for one in arm.runs] else f"scratch ({arm.label})", *arm.final)
-            )
+            own = run in [one.path for one in arm.runs]
+            rows.append((HYBRID if own else f"scratch ({arm.label})", *arm.final))
     width = max(len(name) for name, *_ in rows)
     lines, values = [], {}
     for name, mean, low, high in rows:
         score = env.score(mean)
         said = "" if score is None else f"   score {score:.1f}"
-        interval = f"   95 % interval {words.interval(low, high)}" if math.isfinite(low) else ""
-        lines.append(f"{name:<{width}}   return {words.number(mean)}{interval}{said}")
+        lines.append(f"{name:<{width}}   return {words.number(mean)}{_interval(low, high)}{said}")
         values[name] = {"return_mean": mean, "return_ci95": [low, high], "score": score}
     if env.random is not None:
         values["random"] = {"return_mean": env.random, "score": env.score(env.random)}
         lines.append(f"(score: 0 is the random policy's {words.number(env.random)}, 100 the data set's mean)")
+    for name, (mean, low, high) in _differences(found[0], references, data).items():
+        verdict = (
+            ""
+            if math.isnan(low)
+            else "   better"
+            if low > 0
+            else "   worse"
+            if high < 0
+            else "   no clear difference"
+        )
+        lines.append(f"{HYBRID} − {name}: {words.number(mean)}{_interval(low, high)}{verdict}")
+        values[HYBRID][f"minus {name}"] = [mean, low, high]
     return Summary(tuple(lines), values)
+
+
+def _differences(
+    run: RunData, references: Sequence[dict[str, Any]], data: Dataset
+) -> dict[str, tuple[float, float, float]]:
+    """Mean difference and 95 % interval: Welch's to the data set, paired with the clone over the same episodes."""
+    final = next((event for event in reversed(run.events) if event["kind"] == "result"), None)
+    if final is None:
+        return {}
+    mine, recorded = final["returns"], data.returns.tolist()
+    low, high = difference_ci95(mine, recorded)
+    found = {DATA_SET: (math.fsum(mine) / len(mine) - math.fsum(recorded) / len(recorded), low, high)}
+    cloned = next((one.get("returns") for one in references if one["name"] == CLONE), None)
+    if cloned is not None and len(cloned) == len(mine):
+        found[CLONE] = paired_difference(mine, cloned)
+    return found
+
+
+def _interval(low: float, high: float) -> str:
+    return f"   95 % interval {words.interval(low, high)}" if math.isfinite(low) else ""
 
 
 def _reference(name: str, returns: Sequence[float]) -> dict[str, Any]:
