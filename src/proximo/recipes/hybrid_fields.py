@@ -5,13 +5,13 @@ Nothing heavy is imported here: the command line reads names and help texts from
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
 from proximo.errors import UserError
+from proximo.recipes.flat import number_problem, tidied
 
 BOTH, BC, HYBRID = "both", "bc", "hybrid"
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
@@ -104,7 +104,7 @@ def check(given: Mapping[str, Any]) -> list[str]:
 
 def tidy(given: Mapping[str, Any]) -> dict[str, Any]:
     """The same with 100.0 for a whole number as 100 and 1 for a number as 1.0."""
-    return {name: _tidied(HINTS[name], value) for name, value in given.items()}
+    return {name: tidied(HINTS[name], value) for name, value in given.items()}
 
 
 def _problem(name: str, value: Any) -> str:
@@ -128,24 +128,4 @@ def _problem(name: str, value: Any) -> str:
         return "" if good or value is None else f"--{name}: must be a name"
     if hint == list[str]:
         return ""
-    return _number_problem(name, value, whole=hint is int)
-
-
-def _number_problem(name: str, value: Any, whole: bool) -> str:
-    said, low, high = f"--{name} {value}", FIELDS[name].metadata["low"], FIELDS[name].metadata["high"]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return f"{said}: must be a {'whole ' if whole else ''}number"
-    if whole and not float(value).is_integer():
-        return f"{said}: must be a whole number"
-    if low is not None and value < low:
-        return f"{said}: must be at least {low:g}"
-    if high is not None and value > high:
-        return f"{said}: must be at most {high:g}"
-    return ""
-
-
-def _tidied(hint: Any, value: Any) -> Any:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int and number and float(value).is_integer():
-        return int(value)
-    return float(value) if hint is float and number else value
+    return number_problem(said, value, hint is int, FIELDS[name].metadata)

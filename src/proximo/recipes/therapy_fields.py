@@ -5,17 +5,16 @@ Nothing heavy is imported here: the command line reads names and help texts from
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
 from proximo.errors import UserError
+from proximo.recipes.flat import POSITIVE, number_problem, tidied
 
 PATTERNS = ("cold_stuck", "dominant_stuck", "submissive_stuck", "mixed_random", "cold_warm")
 _MANY = 2**31 - 1
-_TINY = 1e-12
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+@-]{0,99}")
 """What an experiment may be called, being a part of folders' names."""
 
@@ -53,15 +52,15 @@ class TrainingConfig:
     total_timesteps: int = _set(500_000, "sessions of the whole training", 1, 10**12)
     n_envs: int = _set(8, "clients treated side by side", 1, 1_000_000)
     steps_per_update: int = _set(512, "sessions of all clients together per update", 1, _MANY)
-    learning_rate: float = _set(3e-4, "step size of Adam", _TINY, 1e3)
+    learning_rate: float = _set(3e-4, "step size of Adam", POSITIVE, 1e3)
     batch_size: int = _set(64, "sessions per optimiser step", 1, _MANY)
     n_epochs: int = _set(10, "passes over an update's sessions", 1, 10_000)
     gamma: float = _set(0.99, "discount", 0.0, 1.0)
     gae_lambda: float = _set(0.95, "lambda of the advantage estimate", 0.0, 1.0)
-    clip_range: float = _set(0.2, "clip range of the probability ratio", _TINY, 1e6)
+    clip_range: float = _set(0.2, "clip range of the probability ratio", POSITIVE, 1e6)
     ent_coef: float = _set(0.01, "weight of the entropy bonus", 0.0, 1e6)
     vf_coef: float = _set(0.5, "weight of the value loss", 0.0, 1e6)
-    max_grad_norm: float | None = _set(0.5, "clip the gradient's norm to this (null: never)", _TINY, 1e12)
+    max_grad_norm: float | None = _set(0.5, "clip the gradient's norm to this (null: never)", POSITIVE, 1e12)
     value_clip: bool = _set(True, "clip the value function's change, to the same range")
     normalize_reward: bool = _set(True, "scale rewards by the deviation of their returns")
     normalize_advantage: bool = _set(True, "centre and scale advantages per batch")
@@ -72,7 +71,7 @@ class TrainingConfig:
     curriculum_start: float | None = _set(
         None, "begin with this threshold and raise it to --threshold as success allows (default: do not)"
     )
-    curriculum_step: float = _set(0.02, "how far the curriculum raises it at a time", _TINY, 1.0)
+    curriculum_step: float = _set(0.02, "how far the curriculum raises it at a time", POSITIVE, 1.0)
     curriculum_success: float = _set(
         0.5, "success rate at which it does (complement has 65 % at 0.7: a higher one stalls there)", 0.0, 1.0
     )
@@ -124,7 +123,7 @@ def check(given: Mapping[str, Any]) -> list[str]:
 
 def tidy(given: Mapping[str, Any]) -> dict[str, Any]:
     """The same with 500000.0 for a whole number as 500000, 1 for a number as 1.0, one name as a list."""
-    return {name: _tidied(HINTS[name], value) for name, value in given.items()}
+    return {name: tidied(HINTS[name], value) for name, value in given.items()}
 
 
 def _problem(name: str, value: Any) -> str:
@@ -143,26 +142,4 @@ def _problem(name: str, value: Any) -> str:
             return f"{said}: must begin with a letter or digit and hold only these, spaces and . _ + @ -"
         allowed = CHOICES.get(name, (value,))
         return "" if value in allowed else f"{said}: must be one of {', '.join(allowed)}"
-    return _number_problem(name, value, whole=hint is int)
-
-
-def _number_problem(name: str, value: Any, whole: bool) -> str:
-    said, low, high = f"{name}={value!r}", FIELDS[name].metadata["low"], FIELDS[name].metadata["high"]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return f"{said}: must be a {'whole ' if whole else ''}number"
-    if whole and not float(value).is_integer():
-        return f"{said}: must be a whole number"
-    if low is not None and value < low:
-        return f"{said}: must be {'positive' if low == _TINY else f'at least {low:g}'}"
-    if high is not None and value > high:
-        return f"{said}: must be at most {high:g}"
-    return ""
-
-
-def _tidied(hint: Any, value: Any) -> Any:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int and number and float(value).is_integer():
-        return int(value)
-    if hint in (float, float | None) and number:
-        return float(value)
-    return [value] if hint == list[str] and isinstance(value, str) else value
+    return number_problem(said, value, hint is int, FIELDS[name].metadata)
