@@ -124,7 +124,7 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
         env, exp.ppo.num_steps, exp.seed, device, sequence_length=length, timer=timer, name="env"
     )
     policy_loss = PolicyLoss(exp.ppo.clip, exp.ppo.normalize_advantage == "minibatch")
-    losses, demos = _losses(exp, policy_loss), _demos(exp, env.spec, policy, device, say)
+    losses, demos = _losses(exp, policy_loss), _demos(exp, env.spec, policy, timer, say)
     others: list[Source] = [*demos, *_own_sources(exp, env.spec)]
     batching, optimizer = _batching(exp, policy.recurrent, length), _optimizer(exp, policy)
     warm = exp.warm_start_steps > 0
@@ -265,11 +265,11 @@ def _own_sources(exp: cfg.Experiment, spec: EnvSpec) -> list[Source]:
 
 
 def _demos(
-    exp: cfg.Experiment, spec: EnvSpec, policy: ActorCritic, device: torch.device, say: Say
+    exp: cfg.Experiment, spec: EnvSpec, policy: ActorCritic, timer: Timer, say: Say
 ) -> list[DemoSource]:
     if not exp.demos:
         return []
     # Reading data sets needs packages that only demonstrations need.
     from proximo.demos.make import demo_sources
 
-    return demo_sources(exp, spec, policy, lambda: build_policy(exp, spec, device), say)
+    return demo_sources(exp, spec, policy, lambda: build_policy(exp, spec, policy.device), timer, say)

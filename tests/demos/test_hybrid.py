@@ -1,5 +1,6 @@
 """What demonstrations mean in a whole training: identities, whatever the environment, and going on bitwise."""
 
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,24 @@ def test_offline_advantage_is_gae_where_rho_and_c_are_one(env, engine, given):
     common = (gae.reward["task"], gae.value["task"], following, rollout.terminated, rollout.done)
     expected, _ = estimate(*common, None, None, gamma=stream.gamma, lam=stream.lam, valid=rollout.valid)
     torch.testing.assert_close(gae.advantage, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_ratio_counts_once(given):
+    """A row that the present policy would take half as often: half its weight, the whole of its advantage."""
+    experiment = small(expert={"behavior": "recorded"})
+    given(recorded(experiment))
+    built = made(experiment)
+    (source,) = built.demos
+    correct = source.correct
+    source.correct = lambda seen: correct(replace(seen, logp_behavior=seen.logp_old + math.log(2.0)))
+    entry = evaluated(built, source)
+    last = entry.rollout.terminated
+    assert int(last.sum()) > 5
+    delta = entry.reward["task"] - entry.value["task"]
+    torch.testing.assert_close(entry.advantage[last], delta[last])
+    half = torch.full_like(delta, 0.5)
+    torch.testing.assert_close(entry.surrogate_weight, half)
+    torch.testing.assert_close(entry.target["task"][last], (entry.value["task"] + half * delta)[last])
 
 
 def following_values(built, entry):

@@ -99,13 +99,18 @@ class PPO:
 
 
 def normalize_rollout_advantages(data: Sequence[Evaluated]) -> None:
-    """Standardise advantages over the whole rollout: centre fresh rows, scale all by the fresh deviation."""
+    """Standardise advantages over the whole rollout: centre fresh rows, scale all by the fresh deviation.
+
+    Beside recorded rows all are clamped to ±5, as in a minibatch (core/losses.py, standardize).
+    """
     fresh = [entry.advantage[entry.rollout.valid] for entry in data if entry.rollout.fresh]
     rows = torch.cat(fresh or [entry.advantage[entry.rollout.valid] for entry in data])
     centre, deviation = rows.mean(), rows.std() + 1e-8
     for entry in data:
         shift = centre if entry.rollout.fresh else 0.0
         entry.advantage = (entry.advantage - shift) / deviation
+        if len(fresh) < len(data):
+            entry.advantage = entry.advantage.clamp(-5.0, 5.0)
 
 
 def describe(data: Sequence[Evaluated], streams: Sequence[Stream]) -> dict[str, float]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from proximo.config.experiment import DemosConfig, Experiment
+from proximo.core.timer import Timer
 from proximo.core.types import EnvSpec
 from proximo.demos.dataset import Dataset
 from proximo.demos.fits import check_fits
@@ -16,7 +17,7 @@ Say = Callable[[str], None]
 
 
 def demo_sources(
-    exp: Experiment, spec: EnvSpec, policy: Any, make_clone: Callable[[], Any], say: Say
+    exp: Experiment, spec: EnvSpec, policy: Any, make_clone: Callable[[], Any], timer: Timer, say: Say
 ) -> list[DemoSource]:
     """One source for each entry of `demos` that has a share; `make_clone` gives a policy without weights.
 
@@ -26,7 +27,7 @@ def demo_sources(
         if name not in exp.shares:
             say(f"demos.{name}: mix_ratio is 0, so the data are not read")
     return [
-        _source(name, node, exp, spec, policy, make_clone, say)
+        _source(name, node, exp, spec, policy, make_clone, timer, say)
         for name, node in exp.demos.items()
         if name in exp.shares
     ]
@@ -39,6 +40,7 @@ def _source(
     spec: EnvSpec,
     policy: Any,
     make_clone: Callable[[], Any],
+    timer: Timer,
     say: Say,
 ) -> DemoSource:
     data = load_demos(node.datasets, say=say)
@@ -73,6 +75,7 @@ def _source(
         alone=alone,
         clone=make_clone().requires_grad_(False).eval() if behavior == "cloned" else None,
         held_out=held_out,
+        timer=timer,
     )
     kept = "" if held_out is None else f" ({held_out.episodes:,} more held out)"
     say(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from proximo.core import rng
 from proximo.core.evaluate import judge
+from proximo.core.timer import Timer
 from proximo.core.types import Comparison, Correction, Policy, Rollout
 from proximo.demos.behavior import inlier_weight, surrogate_weight
 from proximo.demos.dataset import Dataset
@@ -49,6 +50,7 @@ class DemoSource:
         alone: bool = False,
         clone: Any = None,
         held_out: Dataset | None = None,
+        timer: Timer | None = None,
     ) -> None:
         if behavior == "recorded" and dataset.logp is None:
             raise UserError(
@@ -66,6 +68,7 @@ class DemoSource:
         self.num_steps, self.num_envs = num_steps, num_envs
         self.sequence_length = sequence_length or num_steps
         self.alone = alone
+        self.timer = timer or Timer()
         self.clone = clone
         """The policy that stands for whoever recorded; frozen."""
         self.key = rng.stream_key(seed, f"demos/{name}")
@@ -82,12 +85,14 @@ class DemoSource:
 
     def collect(self, policy: Policy) -> Rollout:
         """`[T, N]`: the next `N` pieces."""
-        first, count = self._next()
-        step = torch.arange(self.num_steps)[:, None]
-        rollout = self._rollout(policy, (first + step) % self.dataset.rows, step < count)
+        with self.timer.phase("env"):
+            first, count = self._next()
+            step = torch.arange(self.num_steps)[:, None]
+            rollout = self._rollout(policy, (first + step) % self.dataset.rows, step < count)
         if self.clone is not None:
-            obs = self.clone.normalize(rollout.obs, self.clone.snapshot())
-            rollout.logp_behavior = judge(self.clone, rollout, obs)[0]
+            with self.timer.phase("estimate"):
+                obs = self.clone.normalize(rollout.obs, self.clone.snapshot())
+                rollout.logp_behavior = judge(self.clone, rollout, obs)[0]
         return rollout
 
     def in_order(self, policy: Policy) -> Iterator[Rollout]:
@@ -142,9 +147,6 @@ class DemoSource:
         data, rows = self.dataset, self.dataset.rows
         obs, action = data.take(index)
         self._dimensions = action[0, 0].numel()
-        logp = torch.zeros(index.shape) if data.logp is None else data.logp[index]
-        if data.form == "environment":
-            action, logp = policy.from_env(action), logp + policy.log_width
         final_t, final_n = (self._done[index] & valid).nonzero(as_tuple=True)
         # After the last row comes the first: every episode has ended there.
         after = (index[-1] + 1) % rows
@@ -152,7 +154,7 @@ class DemoSource:
             source=self.name,
             obs=obs,
             action=action,
-            logp_behavior=logp,
+            logp_behavior=torch.zeros(index.shape) if data.logp is None else data.logp[index],
             start=self._start[index],
             reward=data.reward[index],
             terminated=data.terminated[index] & valid,
@@ -168,7 +170,11 @@ class DemoSource:
             stats=policy.snapshot(),
             fresh=False,
         )
-        return _to(rollout, next(iter(policy.parameters())).device)
+        rollout = _to(rollout, next(iter(policy.parameters())).device)
+        if data.form == "environment":
+            rollout.action = policy.from_env(rollout.action)
+            rollout.logp_behavior = rollout.logp_behavior + policy.log_width
+        return rollout
 
     def _memory(self, policy: Policy, shape: tuple[int, ...]) -> dict[str, Tensor]:
         # What was remembered before a segment is unknown: every sequence begins with a fresh memory.
