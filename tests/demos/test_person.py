@@ -1,5 +1,6 @@
 """A person who plays: keys and actions, a terminal, a window, and what is recorded of it."""
 
+import enum
 import os
 import pty
 import subprocess
@@ -106,6 +107,27 @@ def test_the_emulators_own_keys():
     gym.register_envs(ale_py)
     keys = table("ALE/Pong-v5")
     assert (keys.action({"space"}), keys.action({"d", "space"}), keys.action(set())) == (1, 4, 0)
+
+
+class Typed(gym.Env):
+    """Like NetHack: actions are the characters that are typed."""
+
+    class Key(enum.IntEnum):
+        MORE = 13
+        NORTH = ord("k")
+        FAR_NORTH = ord("K")
+        QUIT = 27
+        KICK = 4
+        META = 255
+
+    actions = tuple(Key)
+    observation_space, action_space = spaces.Discrete(2), spaces.Discrete(len(actions))
+
+
+def test_games_that_are_typed():
+    keys = controls(Typed(), "Typed-v0", None)
+    assert [keys.action({key}) for key in ("return", "k", "K", "escape", "\x04")] == [0, 1, 2, None, 4]
+    assert len(keys.keys) == 4
 
 
 @pytest.mark.parametrize(
@@ -273,6 +295,11 @@ def test_a_window_knows_which_keys_are_held(window):
     assert board.held(1e6) == {"space"}
     press(pygame, pygame.K_p)
     assert board.wait() == {"p"}
+    press(pygame, pygame.K_p, up=True)
+    pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_k, unicode="K"))
+    assert board.held(1e6) == {"space", "K"}
+    press(pygame, pygame.K_k, up=True)
+    assert board.held(1e6) == {"space"}
 
 
 def test_a_window_that_is_closed_stops(window):

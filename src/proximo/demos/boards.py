@@ -70,6 +70,7 @@ class Window:
         pygame.display.set_caption(title)
         self._clock = pygame.time.Clock()
         self._held: set[str] = set()
+        self._names: dict[int, str] = {}
         self._surface: Any = None
 
     def show(self, picture: Any, obs: Any, line: str) -> None:
@@ -110,10 +111,13 @@ class Window:
             raise Stop
         if event.type not in (pygame.KEYDOWN, pygame.KEYUP):
             return None
-        key = str(pygame.key.name(event.key))
         if event.type == pygame.KEYUP:
-            self._held.discard(key)
+            self._held.discard(self._names.pop(event.key, ""))
             return None
+        typed = getattr(event, "unicode", "")
+        # A capital or a sign is what was typed, not the name of the key below it.
+        key = typed if typed.isprintable() and typed.strip() else str(pygame.key.name(event.key))
+        self._names[event.key] = key
         self._held.add(_obeyed(key))
         return key
 

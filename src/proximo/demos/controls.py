@@ -112,6 +112,12 @@ def _found(env: GymEnv, env_id: str) -> dict[frozenset[str], Any]:
         table = {frozenset(_own_key(key) for key in keys if key is not None): a for keys, a in own().items()}
         # ALE has a key for doing nothing; no key at all means the same.
         return {frozenset(): table[frozenset("e")], **table} if frozenset("e") in table else table
+    codes = getattr(env.unwrapped, "actions", None)
+    if codes is not None and isinstance(env.action_space, spaces.Discrete):
+        # NetHack's actions are the characters that its players type.
+        typed = {i: _typed(code) for i, code in enumerate(codes) if isinstance(code, int)}
+        if typed:
+            return {frozenset({key}): i for i, key in typed.items() if key not in (*RESERVED, "")}
     name = re.sub(r"-v\d+$", "", env_id.rpartition(":")[2].rpartition("/")[2])
     space = env.action_space
     for known in (name + "Continuous" * isinstance(space, spaces.Box), name):
@@ -128,6 +134,12 @@ def _found(env: GymEnv, env_id: str) -> dict[frozenset[str], Any]:
 def _fits(table: dict[str, Any], space: spaces.Space[Any]) -> bool:
     values = [np.asarray(action, dtype=space.dtype) for action in table.values()]
     return all(space.contains(value[()] if value.ndim == 0 else value) for value in values)
+
+
+def _typed(code: int) -> str:
+    if code > 126:
+        return ""
+    return {13: "return", 27: "escape", 32: "space"}.get(code, chr(code))
 
 
 def _own_key(key: Any) -> str:
