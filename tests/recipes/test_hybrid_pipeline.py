@@ -449,6 +449,12 @@ def test_several_data_sets_and_some_without_log_probabilities(here):
     assert behaviors == ["recorded", "cloned"]
 
 
+def test_a_policy_with_a_memory(here):
+    assert quick("policy.memory={type: gru, size: 8}") == 0
+    assert Run.open(entries()[-1]["bc_checkpoint"]).experiment().ppo.sequence_length == 32
+    assert Run.open(entries()[-1]["save_file"]).experiment().policy.memory.type == "gru"
+
+
 def test_a_run_from_scratch_joins_the_report(again):
     assert (
         main(["train", "Pendulum-v1", "ppo.total_steps=256", "ppo.num_steps=32", "name=alone", *QUICK, "-q"])
@@ -472,7 +478,11 @@ def test_discrete_actions(here, capsys):
     said = capsys.readouterr().err
     assert "policy.hidden_sizes [64, 64] there, [16] in the hybrid" in said
     assert not Path("bc_checkpoints").exists()
-    assert quick(*words, "--hparam_hybrid", "Walker2d-v4-hybrid", "ppo.num_steps=16") == 0
+    words += ["--hparam_hybrid", "default", "ppo.num_steps=16", "ppo.minibatch_size=64"]
+    assert quick(*words, "--log_std_subtract", "0.1") == 2
+    assert "--log_std_subtract: actions are choices" in capsys.readouterr().err
+    assert quick(*words) == 0
+    assert (entries()[-1]["log_std_subtract"], entries()[-1]["mix_ratio"]) == (0.0, 0.5)
     assert entries()[-1]["env_id"] == "CartPole-v1"
 
 

@@ -67,7 +67,15 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
 def _hybrid(args: argparse.Namespace) -> int:
     from proximo.recipes import hybrid
 
-    ask = input if sys.stdin is not None and sys.stdin.isatty() else None
+    ask = _ask if sys.stdin is not None and sys.stdin.isatty() else None
     result = hybrid.run(options_of(args), verbosity=args.verbosity, ask=ask)
     print("\n".join(result.lines))
     return 0
+
+
+def _ask(question: str) -> str:
+    try:
+        return input(question)
+    except EOFError:
+        # Ctrl-D: no answer.
+        return ""

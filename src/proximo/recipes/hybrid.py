@@ -9,9 +9,11 @@ import json
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from gymnasium.spaces import Box
 
 from proximo.agent import load
 from proximo.config.experiment import EnvConfig, Experiment
@@ -21,7 +23,7 @@ from proximo.errors import ProximoError, UserError, in_one_line
 from proximo.launch import Result, resume, train
 from proximo.recipes import hybrid_judge, hybrid_stages
 from proximo.recipes.hybrid_clone import TASK, Ask, CloneStage, Stopped, check_not_stopped, usable
-from proximo.recipes.hybrid_hparam import Resolved, resolve
+from proximo.recipes.hybrid_hparam import OPTION, Resolved, resolve
 from proximo.recipes.hybrid_record import Unfinished, append, entries_of
 from proximo.runs import archive, checkpoint
 from proximo.runs.files import safe_name
@@ -91,6 +93,7 @@ class _Pipeline:
         data = load_demos(self.config.data_sets, say=self.say)
         env = self._environment(data)
         self.facts["env_id"] = env.id
+        self._check_deviation(data)
         # Before hours of cloning, not after them.
         plan = self._plan(data, env, Path("clone.zip"), "board")
         self._check_scratch(plan)
@@ -101,6 +104,23 @@ class _Pipeline:
         self.facts["train_loss"] = epoch.train_loss
         self.say(f"clone: epoch {epoch.epoch}, val_loss {epoch.val_loss:.4f}: {clone}")
         return self._hybrid(data, env, clone)
+
+    def _check_deviation(self, data: Dataset) -> None:
+        """A policy of choices has no deviation: what a shared entry says of it is left out, an option is refused."""
+        if (
+            data.action_space is None
+            or isinstance(data.action_space, Box)
+            or not self.config.log_std_subtract
+        ):
+            return
+        origin = self.resolved.origins["log_std_subtract"]
+        if origin == OPTION:
+            raise UserError(
+                "--log_std_subtract: actions are choices, and have no deviation to lower; leave it out"
+            )
+        self.say(f"log_std_subtract: 0, not as {origin} says, for actions are choices")
+        self.config = replace(self.config, log_std_subtract=0.0)
+        self.facts["log_std_subtract"] = 0.0
 
     def _environment(self, data: Dataset) -> EnvConfig:
         """The task, from the data set or, where that does not say it, from `env.id=…`."""
