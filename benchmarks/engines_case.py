@@ -120,7 +120,7 @@ def initial(case: Case) -> tuple[list[list[tuple[np.ndarray, np.ndarray]]], np.n
 
 def batching(case: Case) -> RowBatches:
     """Draws the same permutations for every side."""
-    return RowBatches(case.minibatch, 0.0, ORDER_KEY)
+    return RowBatches(case.minibatch, {}, ORDER_KEY)
 
 
 class TorchSide:

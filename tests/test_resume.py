@@ -110,6 +110,18 @@ CASES = {
         {"sequence_length": 16},
         {"env": {"backend": "workers", "workers": 1, "half_batches": True}},
     ),
+    "nethack": (
+        "NetHackScore-v0",
+        {},
+        {"total_steps": 480},
+        {"env": {"backend": "sync", "max_episode_steps": 40}},
+    ),
+    "nethack-workers": (
+        "MiniHack-Room-Random-5x5-v0",
+        {},
+        {"total_steps": 480},
+        {"env": {"workers": 1, "max_episode_steps": 40}},
+    ),
     "bfloat16": (
         f"{TOYS}:Picture",
         {"encoder": {"type": "impala_cnn", "channels": [2], "features_dim": 4}, "share_encoder": True},
@@ -155,6 +167,8 @@ NEEDS = {
     "mujoco": "mujoco",
     "mujoco-threads": "mujoco",
     "overlap": "mujoco",
+    "nethack": "nle",
+    "nethack-workers": "nle",
 }
 
 

@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from clock import Clock, threads, workload
+from flat_crop import make as single
 from modules import body, layer
 from torch import Tensor, nn
 from torch.distributions import Categorical, Normal
@@ -99,7 +100,7 @@ def make(w) -> gym.vector.VectorEnv:
         options = {"reward_clipping": True, "episodic_life": True, "repeat_action_probability": 0.25}
         return AtariVectorEnv(game="pong", num_envs=w.num_envs, **options)
     mode = gym.vector.AutoresetMode.SAME_STEP
-    return gym.vector.SyncVectorEnv([lambda: gym.make(w.env) for _ in range(w.num_envs)], autoreset_mode=mode)
+    return gym.vector.SyncVectorEnv([lambda: single(w.env) for _ in range(w.num_envs)], autoreset_mode=mode)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 
+import flat_crop
 import gymnasium as gym
 from clock import Clock, threads, workload
 from sample_factory.algo.learning.learner import Learner
@@ -14,7 +15,7 @@ from sample_factory.train import run_rl
 
 def make(name, cfg=None, env_config=None, render_mode=None) -> gym.Env:
     """An environment, as sample-factory asks for one."""
-    return gym.make(name)
+    return flat_crop.make(name)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gymnasium as gym
 import torch
 from clock import Clock, threads, workload
+from flat_crop import make
 from modules import TwoLayers
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -51,7 +52,7 @@ def main() -> None:
 
         env = VecFrameStack(make_atari_env("PongNoFrameskip-v4", n_envs=w.num_envs, seed=w.seed), 4)
     else:
-        env = make_vec_env(w.env, n_envs=w.num_envs, seed=w.seed)
+        env = make_vec_env(lambda: make(w.env), n_envs=w.num_envs, seed=w.seed)
     if w.normalize:
         env = VecNormalize(env, gamma=w.gamma)
     networks = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gymnasium as gym
 import torch
 from clock import Clock, threads, workload
+from flat_crop import make
 from modules import body, layer
 from skrl.agents.torch.ppo import PPO, PPO_CFG
 from skrl.envs.wrappers.torch import wrap_env
@@ -74,7 +75,7 @@ def main() -> None:
     w, clock = workload(), Clock()
     threads(w.threads)
     torch.manual_seed(w.seed)
-    env = wrap_env(gym.make_vec(w.env, num_envs=w.num_envs, vectorization_mode="sync"))
+    env = wrap_env(gym.vector.SyncVectorEnv([lambda: make(w.env)] * w.num_envs))
     actor = Categorical if isinstance(env.action_space, gym.spaces.Discrete) else Gaussian
     models = {"policy": actor(env, w), "value": Value(env, w)}
     scaling = {}

@@ -8,6 +8,7 @@ import gymnasium
 import pytest
 
 from proximo.config.load import load_experiment, load_traced, tuned_ids
+from proximo.envs import nethack
 
 PROMISED = [
     "CartPole-v1",
@@ -22,6 +23,7 @@ PROMISED = [
     "HalfCheetah-v5",
     "Ant-v5",
     "Humanoid-v5",
+    "MiniHack-Room-5x5-v0",
     "ALE/Pong-v5",
     "ALE/Breakout-v5",
 ]
@@ -54,4 +56,8 @@ def test_minibatches_divide_the_rollout_and_the_id_exists(env_id: str) -> None:
     rows = ppo.num_steps * env.num_envs
     assert ppo.total_steps >= rows
     assert rows % ppo.minibatch_size == 0, "the last minibatch would be smaller than the others"
+    if nethack.looks_like(env_id):
+        if not nethack.installed():
+            pytest.skip("needs pip install 'proximo[nethack]'")
+        nethack.register()
     assert env_id in gymnasium.registry

@@ -63,13 +63,14 @@ def _rounds(plan: Plan, workload: Workload, say: Say) -> dict[str, list[Row]]:
     for peer in plan.peers:
         if workload.name in peer.workloads:
             commands[peer.name] = [plan.python, str((plan.scripts or Path()) / peer.script)]
+    given = json.dumps({**workload.as_dict(), **({"scripts": str(plan.scripts)} if plan.scripts else {})})
     rows: dict[str, list[Row]] = {name: [] for name in commands}
     for turn in range(plan.repeats):
         for name, command in commands.items():
             if rows[name] and "error" in rows[name][-1]:
                 continue
             load = os.getloadavg()[0]
-            row = measure([*command, json.dumps(workload.as_dict())], workload.threads, plan.timeout)
+            row = measure([*command, given], workload.threads, plan.timeout)
             row |= {"turn": turn, "load_before": round(load, 2)}
             rows[name].append(row)
             told = row.get("error") or f"{row['of_training']:,.0f} steps/s, start-up {row['start_up']:.1f} s"

@@ -12,7 +12,7 @@ from proximo.errors import UserError
 SCRIPTS = Path("benchmarks") / "peers"
 _CARTPOLE = frozenset({"W1", "W1-vector", "W1-sync"})
 _CHEETAH = frozenset(f"W2{kind}{how}" for kind in "ab" for how in ("", "-64", "-threads", "-envpool"))
-_ALL = _CARTPOLE | _CHEETAH | {"W4", "W5"}
+_ALL = _CARTPOLE | _CHEETAH | {"W3", "W4", "W5"}
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ PEERS = {
     for peer in (
         Peer("sb3", "sb3_peer.py", "stable-baselines3", _ALL),
         Peer("cleanrl", "cleanrl_style.py", None, _ALL),
-        Peer("skrl", "skrl_peer.py", "skrl", _CARTPOLE | _CHEETAH | {"W5"}),
+        Peer("skrl", "skrl_peer.py", "skrl", _CARTPOLE | _CHEETAH | {"W3", "W5"}),
         Peer("rl_games", "rl_games_peer.py", "rl-games", _CARTPOLE | _CHEETAH),
         Peer("rsl_rl", "rsl_rl_peer.py", "rsl-rl-lib", _CHEETAH),
         Peer("tianshou", "tianshou_peer.py", "tianshou", _CARTPOLE | _CHEETAH | {"W5"}),
-        Peer("sample_factory", "sample_factory_peer.py", "sample-factory", _CARTPOLE),
+        Peer("sample_factory", "sample_factory_peer.py", "sample-factory", _CARTPOLE | {"W3"}),
         Peer("jax", "jax_style.py", "jax", _CARTPOLE, torch=False),
     )
 }

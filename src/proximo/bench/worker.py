@@ -9,9 +9,11 @@ import json
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from proximo.bench.clock import Clock, peak_memory_mib
+from proximo.bench.peers import find_scripts
 from proximo.config.load import load_experiment
 from proximo.launch import train
 
@@ -24,12 +26,21 @@ def settings(workload: dict[str, Any], runs_dir: str) -> dict[str, Any]:
     if workload["network"] == "cnn":
         policy |= {"hidden_sizes": [], "share_encoder": True}
     same = ("gamma", "gae_lambda", "clip", "entropy_coef", "value_coef", "max_grad_norm", "adam_eps")
+    wrappers = []
+    if workload["wrapper"]:
+        folder = find_scripts(Path(workload["scripts"]) if workload.get("scripts") else None)
+        wrappers.append({"name": f"{folder}/{workload['wrapper']}"})
     return {
         "seed": workload["seed"],
         "device": "cpu",
         "threads": workload["threads"],
         "runs_dir": runs_dir,
-        "env": {"id": workload["env"], "num_envs": workload["num_envs"], "backend": workload["backend"]},
+        "env": {
+            "id": workload["env"],
+            "num_envs": workload["num_envs"],
+            "backend": workload["backend"],
+            "wrappers": wrappers,
+        },
         "policy": policy,
         "ppo": {
             "total_steps": workload["total_steps"],

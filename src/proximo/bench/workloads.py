@@ -28,6 +28,8 @@ class Workload:
     """How Proximo steps the environments; the peers step Gymnasium's one by one (ALE's vector env for Pong)."""
     overrides: tuple[str, ...] = ()
     """Settings of Proximo's side alone, printed with the table."""
+    wrapper: str = ""
+    """`file.py:Class` among the peers' scripts, around every environment of every side."""
     network: str = "mlp"
     """`mlp`: separate tanh actor and critic; `module`: the same size, as a user's own module; `cnn`: NatureCNN."""
     hidden: tuple[int, ...] = (64, 64)
@@ -67,8 +69,9 @@ class Workload:
             "cnn": "NatureCNN shared by actor and critic",
         }[self.network]
         scaling = "observations and rewards normalised" if self.normalize else "nothing normalised"
+        seen = f" through {self.wrapper.rpartition(':')[2]}" if self.wrapper else ""
         return (
-            f"{self.env}, {self.num_envs} environments × {self.num_steps} steps, {self.epochs} epochs, minibatch "
+            f"{self.env}{seen}, {self.num_envs} environments × {self.num_steps} steps, {self.epochs} epochs, minibatch "
             f"{self.minibatch}, {network}, {scaling}, Adam {self.learning_rate:g} (eps {self.adam_eps:g}), gamma "
             f"{self.gamma:g}, lambda {self.gae_lambda:g}, clip {self.clip:g}, entropy {self.entropy_coef:g}, value "
             f"{self.value_coef:g}, gradient norm {self.max_grad_norm:g}, {self.total_steps:,} steps, "
@@ -79,6 +82,9 @@ class Workload:
 _W1 = Workload("W1", "CartPole-v1", 8, 128, 4, 256, 200_000)
 _W2A = Workload("W2a", "HalfCheetah-v5", 8, 256, 10, 64, 60_000, "sync", normalize=True)
 _W2B = replace(_W2A, name="W2b", minibatch=512, total_steps=120_000)
+_W3 = Workload(
+    "W3", "MiniHack-Room-5x5-v0", 8, 128, 4, 256, 65_536, normalize=True, wrapper="flat_crop.py:FlatCrop"
+)
 _WIDE = ("env.num_envs=64", "ppo.num_steps=32")
 
 WORKLOADS: dict[str, Workload] = {
@@ -95,6 +101,7 @@ WORKLOADS: dict[str, Workload] = {
         replace(_W2B, name="W2b-64", backend="auto", overrides=_WIDE),
         replace(_W2B, name="W2b-threads", backend="threads"),
         replace(_W2B, name="W2b-envpool", backend="envpool"),
+        _W3,
         Workload("W4", "ALE/Pong-v5", 8, 128, 4, 256, 16_384, network="cnn", learning_rate=2.5e-4, threads=0),
         replace(_W2A, name="W5", network="module"),
     )

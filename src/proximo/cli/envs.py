@@ -16,6 +16,8 @@ FAMILIES = {
     "box2d": ("gymnasium.envs.box2d", "box2d"),
     "mujoco": ("gymnasium.envs.mujoco", "mujoco"),
     "atari": ("ale_py", "atari"),
+    "nethack": ("nle.", "nethack"),
+    "minihack": ("minihack.", "nethack"),
 }
 """Family → (beginning of its entry points, the extra it needs)."""
 SHOWN = 16
@@ -75,6 +77,10 @@ def installed() -> dict[str, list[str]]:
 
     if not missing("atari"):
         import ale_py  # noqa: F401  (registers its environments)
+    from proximo.envs import nethack
+
+    if nethack.installed():
+        nethack.register()
     newest: dict[tuple[str, str], tuple[int, str]] = {}
     for spec in gymnasium.registry.values():
         if not isinstance(spec.entry_point, str):

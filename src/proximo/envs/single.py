@@ -23,7 +23,7 @@ from gymnasium.vector import VectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from proximo.config.registry import build, nearest, resolve
-from proximo.envs import atari
+from proximo.envs import atari, nethack
 from proximo.envs.layers import FreshWorld, RawEpisode
 from proximo.envs.replay import GymEnv
 from proximo.errors import ProximoError, UserError
@@ -46,6 +46,8 @@ _KEEPS_STATISTICS = {
 
 def find(env_id: str) -> str | type:
     """The registered id or the class that `env.id` names; `UserError` with the nearest ids where unknown."""
+    if nethack.looks_like(env_id) and env_id.rpartition(":")[2] not in gym.registry:
+        nethack.register()
     if ":" in env_id:
         name = env_id.rpartition(":")[2]
         try:
@@ -136,6 +138,9 @@ def _make_registered(
     _check_extra(config.id, entry)
     if spec.entry_point is None:
         raise UserError(f"{config.id} has only a vectorised implementation: set env.backend=vector")
+    if nethack.is_game(spec):
+        with _explained(config.id):
+            return nethack.make_game(spec, config, render_mode), False
     own = {w.name.rpartition(":")[2] for w in config.wrappers}
     game = atari.is_game(spec, config.kwargs) and "AtariPreprocessing" not in own
     kwargs, limit = dict(config.kwargs), config.max_episode_steps
