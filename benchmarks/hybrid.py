@@ -77,6 +77,7 @@ ARM_SETTINGS: dict[str, tuple[str, ...]] = {
     "symmetric": ("demos.expert.mix_ratio=0.5", "demos.expert.ood=false"),
     "hybrid": (
         "demos.expert.mix_ratio=0.5",
+        "demos.expert.mix_ratio_end=0",
         "demos.expert.c_bar=0.95",
         "losses.clone={type: cloning, weight: 0.005}",
         "warm_start_steps=8192",
