@@ -127,6 +127,17 @@ def test_the_environment_can_be_changed_and_nothing_else(tmp_path):
     assert environment_of("CartPole-v1") == load_experiment("CartPole-v1").env
 
 
+def test_an_environment_that_the_agent_does_not_know_is_refused(tmp_path):
+    run = trained(tmp_path, "Pendulum-v1")
+    flat = "env.wrappers=[{name: FrameStackObservation, kwargs: {stack_size: 2}}]"
+    with pytest.raises(UserError, match=r"not trained on this observation: obs of shape \(2, 3\)"):
+        recorded(run, items=[flat])
+    with pytest.raises(
+        UserError, match=r"the agent acts in Box\(-2.0, 2.0.*this environment in Box\(-1.0, 1.0"
+    ):
+        recorded(run, items=["env.wrappers=[{name: RescaleAction, kwargs: {min_action: -1, max_action: 1}}]"])
+
+
 def test_an_environment_is_no_run():
     with pytest.raises(UserError, match="CartPole-v1 is an environment, not a run: say who acts there"):
         agent_demonstrator("CartPole-v1", 0)

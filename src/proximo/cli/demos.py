@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from proximo.errors import UserError
@@ -117,7 +118,6 @@ def _record(args: argparse.Namespace) -> int:
     store.require_minari()
     store.check_name(args.dataset)
     config, who = _who(args)
-    quiet = args.json or args.verbosity < 0
     made = record_demos(
         config,
         who,
@@ -127,7 +127,7 @@ def _record(args: argparse.Namespace) -> int:
         format_=args.format,
         overwrite=args.overwrite,
         min_return=-math.inf if args.min_return is None else args.min_return,
-        say=(lambda line: None) if quiet else (lambda line: print(line, flush=True)),
+        say=_say(args),
     )
     summary = made.summary
     if args.json:
@@ -141,6 +141,12 @@ def _record(args: argparse.Namespace) -> int:
     print(f"{args.dataset}: {len(summary.returns)} episodes, {summary.line()}")
     print(f"written: {made.path}")
     return 0
+
+
+def _say(args: argparse.Namespace) -> Callable[[str], None]:
+    if args.json or args.verbosity < 0:
+        return lambda line: None
+    return lambda line: print(line, flush=True)
 
 
 def _who(args: argparse.Namespace) -> tuple[EnvConfig, Demonstrator]:
@@ -157,6 +163,7 @@ def _who(args: argparse.Namespace) -> tuple[EnvConfig, Demonstrator]:
             args.items,
             deterministic=args.deterministic,
             checkpoint=args.checkpoint,
+            say=_say(args),
         )
     if args.deterministic or args.checkpoint:
         raise UserError("--deterministic and --checkpoint are about a run's agent: leave out --policy")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 
-from proximo.agent import Agent, load
+from proximo.agent import Agent, checkpoint_folder, load
 from proximo.config.experiment import EnvConfig, Experiment
 from proximo.config.load import load_experiment
 from proximo.core import rng
@@ -63,12 +63,25 @@ class AgentPlays:
         """Forget what was remembered in this place."""
         if self._leaves is None:
             self._leaves = observation_leaves(env.observation_space, self.spec.id)
+            self._check(env)
             for key, space in self.spec.obs_spaces.items():
                 self._rows[key] = np.zeros((PLACES, *(space.shape or ())), space.dtype)
             # Places without an environment must not be without an action.
             if self.spec.mask_key is not None:
                 self._rows[self.spec.mask_key][:] = 1
         self._start[place] = True
+
+    def _check(self, env: GymEnv) -> None:
+        known = {key: space.shape for key, space in self.spec.obs_spaces.items()}
+        for leaf in self._leaves:
+            if leaf.key not in known or leaf.shape != known[leaf.key]:
+                raise UserError(
+                    f"the agent was not trained on this observation: {leaf.key} of shape {leaf.shape}"
+                )
+        if env.action_space != self.spec.action_space:
+            raise UserError(
+                f"the agent acts in {self.spec.action_space}, this environment in {env.action_space}"
+            )
 
     @torch.no_grad()
     def act(self, places: list[int], obs: list[Any], infos: list[dict[str, Any]]) -> list[Choice]:
@@ -158,6 +171,7 @@ def agent_demonstrator(
     *,
     deterministic: bool = False,
     checkpoint: str | None = None,
+    say: Callable[[str], None] = print,
 ) -> tuple[EnvConfig, AgentPlays]:
     """The environment (changed by `items`) and the agent of a run, its best checkpoint, else its newest.
 
@@ -165,7 +179,8 @@ def agent_demonstrator(
     """
     try:
         found = locate(run)
-        agent = load(found.path, checkpoint or found.checkpoint)
+        name = checkpoint or found.checkpoint
+        agent = load(found.path, name)
     except UserError as error:
         if _is_environment(run):
             raise UserError(
@@ -173,9 +188,10 @@ def agent_demonstrator(
                 "module:Class"
             ) from error
         raise
-    return _changed(agent.experiment, items), AgentPlays(
-        agent, seed, deterministic, f"PPO ({Path(run).name})"
-    )
+    how = "taking its mode, without log-probabilities" if deterministic else "sampling"
+    say(f"{checkpoint_folder(Run.open(found.path), name)} acts, {how}")
+    label = f"PPO ({Path(run).name})"
+    return _changed(agent.experiment, items), AgentPlays(agent, seed, deterministic, label)
 
 
 def environment_of(source: str, items: Sequence[str] = ()) -> EnvConfig:
