@@ -299,6 +299,15 @@ def test_a_clone_of_other_data_or_networks_is_not_taken(again, capsys):
     assert "cloned anew" in said
 
 
+def test_a_best_checkpoint_that_was_deleted_is_made_again(again, capsys):
+    best = Path(entries()[0]["bc_checkpoint"])
+    best.unlink()
+    assert "is gone; clone anew with --force_bc_retrain" in refused(capsys, "--skip_bc")
+    assert main(COMMAND) == 0
+    assert "best checkpoint is gone from bc_checkpoints/toy/pendulum: cloned anew" in capsys.readouterr().out
+    assert best.is_file()
+
+
 # --- a kill in each stage ---
 
 
@@ -323,7 +332,7 @@ class Kill:
 """
 EPOCH = 1800
 MOMENTS = {
-    "in the seventh epoch of cloning": ("bc.", "update", 7 * EPOCH - 900),
+    "in the seventh epoch of cloning": ("bc.", "update", 7 * EPOCH),
     "in the warm start": ("", "update", 128),
     "in the hybrid": ("", "update", 512),
     "at the end": ("", "save", 768),

@@ -54,9 +54,9 @@ class CloneStage:
             )
         made = self._made(tree, data, env)
         if self.config.skip_bc:
-            path, best = self.clones.best()
+            found = self.clones.best()
             self._check_fits(made)
-            return path, best
+            return found
         if not self.clones.folder.is_dir():
             self.say(f"{self.clones.missing()}: normal for first run; the clone is trained now")
         # Other seeds may want the same clone at the same time: the first one makes it.
@@ -96,6 +96,8 @@ class CloneStage:
             raise UserError(
                 f"the clone in {self.clones.folder} does not fit: {told}; clone anew with --force_bc_retrain"
             )
+        if index is not None and not index.finished:
+            self.say(f"cloning was not finished: {len(index.epochs)} epochs were made")
 
     def _reuse(self, made: Mapping[str, Any]) -> bool:
         """Whether a clone that is there is taken as it is."""
@@ -116,6 +118,9 @@ class CloneStage:
                 self.say(f"the unfinished clone was made differently ({'; '.join(told)}): cloned anew")
             return False
         notice = f", made differently: {'; '.join(told)}" if told else ""
+        if not self.clones.holds(index):
+            self.say(f"the clone's best checkpoint is gone from {self.clones.folder}: cloned anew")
+            return False
         path, best = self.clones.best()
         self.say(f"a clone is there: {path} (val_loss {best.val_loss:.4f}{notice})")
         if self.ask is not None and "reuse" not in self.state.values:
@@ -127,9 +132,9 @@ class CloneStage:
 
     def _train_clone(self, data: Dataset, env: EnvConfig, made: Mapping[str, Any]) -> None:
         index = self._begun()
-        if index is not None and index.made == made and index.finished and index.best is not None:
+        if index is not None and index.made == made and index.finished and self.clones.holds(index):
             return
-        if index is not None and index.made == made and usable(index.run):
+        if index is not None and index.made == made and not index.finished and usable(index.run):
             self.say(f"cloning goes on: {len(index.epochs)} of {self.config.num_bc_epochs} epochs were made")
             result = resume(index.run, verbosity=self.verbosity)
         else:

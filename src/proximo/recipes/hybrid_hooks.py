@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,12 +78,11 @@ class Epochs:
         self._forget()
         self.clones.write(self._index(training))
         self._tidy()
-        if best or number % self.log_interval == 0 or number == self.total:
-            losses = (
-                f"train_loss {train_loss:.4f}, val_loss {valid_loss:.4f}{' (best so far)' if best else ''}"
+        if number % self.log_interval == 0 or number in (1, self.total):
+            note = " (best so far)" if best else ""
+            training.say(
+                f"epoch {number} of {self.total}: train_loss {train_loss:.4f}, val_loss {valid_loss:.4f}{note}"
             )
-            if number % self.log_interval == 0 or number in (1, self.total):
-                training.say(f"epoch {number} of {self.total}: {losses}")
 
     def state_dict(self) -> dict[str, Any]:
         """Epochs so far, and what the present one adds up to."""
@@ -92,7 +91,12 @@ class Epochs:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave, on disk too: later epochs are trained again."""
-        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        # A file that a later epoch replaced is gone; that epoch comes again.
+        epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        there = [epoch.file is not None and (self.clones.folder / epoch.file).is_file() for epoch in epochs]
+        self.epochs = [
+            epoch if kept else replace(epoch, file=None) for epoch, kept in zip(epochs, there, strict=True)
+        ]
         self.step, self.rows, self.loss = int(state["step"]), int(state["rows"]), float(state["loss"])
         index = self.clones.index()
         if index is not None:
@@ -126,7 +130,7 @@ class Epochs:
         for i, epoch in enumerate(self.epochs):
             due = epoch.epoch % self.save_every == 0 or epoch.epoch == self.total
             if epoch.file is not None and epoch is not best and not due:
-                self.epochs[i] = Epoch(epoch.epoch, epoch.train_loss, epoch.val_loss)
+                self.epochs[i] = replace(epoch, file=None)
 
     def _tidy(self) -> None:
         self.clones.tidy({epoch.file for epoch in self.epochs if epoch.file is not None})

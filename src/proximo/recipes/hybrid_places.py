@@ -133,6 +133,11 @@ class Clones:
             )
         return path, best
 
+    def holds(self, index: Index) -> bool:
+        """Whether the best checkpoint is there."""
+        best = index.best
+        return best is not None and best.file is not None and (self.folder / best.file).is_file()
+
     def rows(self) -> list[dict[str, str]]:
         """The table of losses as it is on disk."""
         with self.metrics_file.open(encoding="utf-8", newline="") as file:
