@@ -189,7 +189,7 @@ def agent_demonstrator(
             ) from error
         raise
     how = "taking its mode, without log-probabilities" if deterministic else "sampling"
-    say(f"{checkpoint_folder(Run.open(found.path), name)} acts, {how}")
+    say(f"{run}: checkpoint {checkpoint_folder(Run.open(found.path), name).name} acts, {how}")
     label = f"PPO ({Path(run).name})"
     return _changed(agent.experiment, items), AgentPlays(agent, seed, deterministic, label)
 
