@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from jobs import ROOT, Job, Row, append_row, markdown, parser, read_rows, run_jobs, write_result
+from therapy_picture import write
 
 sys.path.insert(0, str(ROOT / "src"))
 
+PICTURE = ROOT / "benchmarks" / "therapy_learning.svg"
 CLIENTS = 1000
 FIVE = ("cold_stuck", "dominant_stuck", "submissive_stuck", "mixed_random", "cold_warm")
 KINDS = {"cold_stuck": ("cold_stuck",), "five patterns": FIVE}
@@ -68,6 +70,8 @@ def main() -> int:
         rows = read_rows(args.out)
     text, good = table(rows, thresholds, arms, args.set)
     print(text)
+    if rows and not args.set:
+        draw(rows, thresholds, arms)
     return 0 if good else 1
 
 
@@ -192,6 +196,21 @@ def table(
     for kind in KINDS:
         header += [f"{kind}: agent %", "complement %", "difference, points"]
     return "\n".join(markdown(header, lines)), good
+
+
+def draw(rows: list[Row], thresholds: Sequence[float], arms: Sequence[str]) -> None:
+    """The picture: a band per threshold, kind of clients and arm."""
+    lines = []
+    for threshold in thresholds:
+        for arm in arms:
+            mine = [
+                row for row in rows if row["settings"] == digest(threshold, arm, []) and row["arm"] == arm
+            ]
+            for kind in KINDS:
+                for row in sorted(mine, key=lambda row: row["seed"]):
+                    lines.append((f"{threshold:g}, {kind}, {arm}", kind, row["judged"][kind]["difference"]))
+    if lines:
+        write(PICTURE, lines, dict(zip(KINDS, KINDS, strict=True)))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from jobs import ROOT, Job, append_row, markdown, parser, read_rows, run_jobs, write_result
+from therapy_picture import write
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -38,7 +39,7 @@ CONFIG = ROOT / "configs" / "learn.yaml"
 GRID = ROOT / "benchmarks" / "results" / "therapy_grid.json"
 PICTURE = ROOT / "benchmarks" / "therapy_question.svg"
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-CLIENTS = 1000
+CLIENTS, GRID_CLIENTS = 1000, 300
 GRID_SEED = 20_000_000
 """Clients of the grid; those whom learnt therapists are judged with are others, so that none was chosen by luck."""
 CHANGES: tuple[dict[str, Any], ...] = (
@@ -97,7 +98,7 @@ def successes(who: Therapist, parameters: Parameters, seeds: Ints) -> dict[float
 
 def grid() -> None:
     """Judge the scripted therapists in every cell."""
-    seeds = np.arange(GRID_SEED, GRID_SEED + CLIENTS)
+    seeds = np.arange(GRID_SEED, GRID_SEED + GRID_CLIENTS)
     rows: list[dict[str, Any]] = []
     for cell in cells():
         parameters = parameters_of(cell)
@@ -175,7 +176,7 @@ def report(rows: list[dict[str, Any]]) -> str:
     text = [grid_report(json.loads(GRID.read_text(encoding="utf-8")))] if GRID.is_file() else []
     if rows:
         text.append(learnt_report(rows))
-        PICTURE.write_text(picture(rows), encoding="utf-8")
+        draw(rows)
     return "\n\n".join(text)
 
 
@@ -232,49 +233,21 @@ def points(difference: Any) -> str:
     return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-COLOURS = {"sees": "#1d62a8", "knows": "#d66818", "omniscient": "#8c8c96"}
 LEGEND = {"sees": "learnt, sees the history", "knows": "learnt, knows U", "omniscient": "scripted, knows U"}
 
 
-def picture(rows: list[dict[str, Any]]) -> str:
-    """Differences to complement with their intervals, a band per cell, a line per training."""
+def draw(rows: list[dict[str, Any]]) -> None:
+    """The picture: a band per cell."""
     lines: list[tuple[str, str, Any]] = []
-    rows = sorted(rows, key=order)
-    for title, group in itertools.groupby(
-        rows, key=lambda r: f"{described(r['cell'])}, {r['cell']['threshold']:g}"
-    ):
+
+    def band(row: dict[str, Any]) -> str:
+        return f"{described(row['cell'])}, {row['cell']['threshold']:g}"
+
+    for title, group in itertools.groupby(sorted(rows, key=order), key=band):
         of_cell = list(group)
         lines += [(title, row["arm"], row["difference"]["learnt"]) for row in of_cell]
         lines.append((title, "omniscient", of_cell[0]["difference"]["omniscient"]))
-    low = min(-0.02, *(line[2][1] for line in lines))
-    high = max(0.02, *(line[2][2] for line in lines))
-
-    def x(value: float) -> float:
-        return 400 + 440 * (value - low) / (high - low)
-
-    parts, y, before = [], 46, ""
-    for title, arm, (mean, one, other) in lines:
-        if title != before:
-            y, before = y + 10, title
-            parts.append(f'<text x="10" y="{y + 4}">{title}</text>')
-        colour = COLOURS[arm]
-        parts.append(f'<path d="M{x(one):.1f} {y}H{x(other):.1f}" stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<circle cx="{x(mean):.1f}" cy="{y}" r="3.5" fill="{colour}"/>')
-        y += 12
-    for index, (arm, text) in enumerate(LEGEND.items()):
-        parts.append(f'<circle cx="{16 + 200 * index}" cy="20" r="5" fill="{COLOURS[arm]}"/>')
-        parts.append(f'<text x="{26 + 200 * index}" y="24">{text}</text>')
-    for tick in range(-100, 101, 5):
-        if low <= tick / 100 <= high:
-            parts.append(f'<text x="{x(tick / 100):.1f}" y="{y + 24}" text-anchor="middle">{tick:+d}</text>')
-    parts.append(f'<path d="M{x(0):.1f} 40V{y + 8}" stroke="#282c34"/>')
-    parts.append(
-        f'<text x="400" y="{y + 42}">success minus complement’s, points (same 1,000 clients, 95 %)</text>'
-    )
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="860" height="{y + 54}" font-family="sans-serif" '
-    return (
-        head + 'font-size="11"><rect width="100%" height="100%" fill="white"/>' + "".join(parts) + "</svg>\n"
-    )
+    write(PICTURE, lines, LEGEND)
 
 
 def main() -> int:

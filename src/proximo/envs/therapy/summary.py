@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from proximo.envs.hashing import Floats
+from proximo.envs.hashing import Ints
 from proximo.envs.therapy import mechanisms as mech
 from proximo.envs.therapy.clients import ALL, Clients, Rows
 from proximo.envs.therapy.env import TherapyEnv
@@ -25,7 +25,6 @@ LATELY = 15
 SEEN = OCTANTS + 1 + OCTANTS * OCTANTS + OCTANTS
 HIDDEN = OCTANTS * OCTANTS + OCTANTS + 2 + 2 * OCTANTS
 """Width of what is seen and of what is hidden."""
-_LEVELS = NOBODY + 1
 _ONE_HOT = np.eye(OCTANTS, dtype=np.float32)
 
 
@@ -36,20 +35,18 @@ def seen(clients: Clients, rows: Rows = ALL) -> Numbers:
     history, and each octant of the therapist in its latest `LATELY` pairs, as shares of what these could hold.
     """
     history, session = clients.history[rows], clients.session[rows]
-    # Of nine levels each, so that a code still fits a byte.
-    pairs = _count(_LEVELS * history[:, ::2] + history[:, 1::2], _LEVELS * _LEVELS)
-    pairs = pairs.reshape(-1, _LEVELS, _LEVELS)[:, :OCTANTS, :OCTANTS].reshape(len(history), OCTANTS**2)
-    width = history.shape[1] // 2
+    client, therapist = history[:, ::2], history[:, 1::2]
+    width, cells = client.shape[1], OCTANTS**2
     age = np.arange(width + 1)[:, None] - np.arange(width)
-    lately = ((age > 0) & (age <= LATELY)).astype(np.float64)[np.minimum(session, width)]
-    share = session / clients.number("max_sessions", rows)
-    parts = (
-        _ONE_HOT[clients.action[rows]],
-        share.astype(np.float32)[:, None],
-        pairs / np.float32(width),
-        _count(history[:, 1::2], _LEVELS, lately)[:, :OCTANTS] / np.float32(LATELY),
-    )
-    return np.concatenate(parts, axis=1)
+    lately = ((age > 0) & (age <= LATELY))[np.minimum(session, width)]
+    result = np.zeros((len(history), SEEN), np.float32)
+    result[np.arange(len(history)), clients.action[rows]] = 1.0
+    result[:, OCTANTS] = session / clients.number("max_sessions", rows)
+    after = OCTANTS + 1 + cells
+    # One level more than is kept: for what has not been yet.
+    result[:, OCTANTS + 1 : after] = _count(np.minimum(OCTANTS * client + therapist, cells), cells) / width
+    result[:, after:] = _count(np.where(lately, therapist, np.uint8(NOBODY)), OCTANTS) / LATELY
+    return result
 
 
 def known(clients: Clients, rows: Rows = ALL) -> Numbers:
@@ -74,11 +71,12 @@ def known(clients: Clients, rows: Rows = ALL) -> Numbers:
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def _count(codes: Octets, levels: int, weights: Floats | None = None) -> Numbers:
+def _count(codes: Octets, levels: int) -> Ints:
+    """How often each of `levels` occurs in every row; the code `levels` itself is left out."""
     rows = len(codes)
-    cells = (codes + (np.arange(rows) * levels)[:, None]).ravel()
-    found = np.bincount(cells, None if weights is None else weights.ravel(), rows * levels)
-    return found.reshape(rows, levels).astype(np.float32)
+    numbered = codes + (np.arange(rows) * (levels + 1))[:, None]
+    counts = np.bincount(numbered.ravel(), minlength=rows * (levels + 1))
+    return counts.reshape(rows, levels + 1)[:, :levels]
 
 
 class Summary(gym.ObservationWrapper[Numbers, Any, dict[str, Any]]):
