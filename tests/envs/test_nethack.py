@@ -207,10 +207,13 @@ def test_pictures_and_text(capsys):
     env.close()
 
 
-def test_auto_takes_worker_processes_with_resets_ahead():
+def test_auto_takes_worker_processes_with_resets_ahead(monkeypatch):
+    monkeypatch.setattr("proximo.envs.make.cores", lambda: 2)
     for env_id in (ROOM, "NetHackScore-v0"):
         config = EnvConfig(id=env_id)
         assert choose_backend(config)[0] == "workers"
         env = make(env_id)
         assert resets_ahead(env, config)
         env.close()
+    monkeypatch.setattr("proximo.envs.make.cores", lambda: 1)
+    assert choose_backend(EnvConfig(id=ROOM))[0] == "sync"

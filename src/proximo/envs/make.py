@@ -147,10 +147,16 @@ def choose_backend(config: EnvConfig) -> tuple[str, str]:
     if threads.is_mujoco(config):
         return _choose_for_mujoco(config)
     if expensive(config.id):
-        return "workers", "its steps cost far more than a message to another process"
+        return _choose_for_expensive()
     if ale.refuses(config) is None:
         return _choose_for_atari(config)
     return "sync", "one process is fastest for cheap environments, and it can resume any of them"
+
+
+def _choose_for_expensive() -> tuple[str, str]:
+    if cores() == 1:
+        return "sync", "its resets are slow, but on one core other processes would not make them faster"
+    return "workers", "its resets cost many steps: other processes do them ahead of time"
 
 
 def _choose_for_mujoco(config: EnvConfig) -> tuple[str, str]:
