@@ -10,7 +10,6 @@ from proximo.build import build
 from proximo.config.experiment import Experiment
 from proximo.core.timer import Timer
 from proximo.demos.dataset import Dataset
-from proximo.demos.source import DemoSource
 from proximo.rewards.terms import CustomReward
 from proximo.runs.evaluation import evaluate
 
@@ -130,32 +129,28 @@ def chain_dataset(episodes=20):
     )
 
 
-def with_demos(built):
-    parts = built.ppo.parts
-    source = DemoSource(chain_dataset(), 32, 8, seed=3)
-    parts.sources = [*parts.sources, source]
-    parts.batching.shares = {"demos": 0.5}
+@pytest.fixture
+def expert(monkeypatch):
+    """What `demos` of a configuration then gives."""
+    monkeypatch.setattr("proximo.demos.make.load_demos", lambda names, **rest: chain_dataset())
+    return lambda **given: {"expert": {"datasets": ["made/up/here-v0"], **given}}
 
 
-def test_demonstrations_solve_what_chance_does_not():
+def test_demonstrations_solve_what_chance_does_not(expert):
     losses = {"clone": {"type": "cloning", "weight": 0.1}}
     _, _, alone = learn("Chain", 8_000)
-    _, metrics, value = learn("Chain", 8_000, losses=losses, change=with_demos)
+    _, metrics, value = learn("Chain", 8_000, losses=losses, demos=expert())
     assert alone == 0.0
     assert value == 1.0
     assert metrics["clone_loss"] < 0.3
 
 
-def test_cloning_alone_needs_no_environment():
+def test_cloning_alone_needs_no_environment(expert):
     """Behaviour cloning is the same trainer with only the demonstrations and only the cloning term."""
-
-    def change(built):
-        parts = built.ppo.parts
-        with_demos(built)
-        parts.sources = parts.sources[1:]
-        parts.losses = [term for term in parts.losses if term.name == "clone"]
-
     losses = {"clone": {"type": "cloning", "weight": 1.0}}
-    built, _, value = learn("Chain", 8_000, losses=losses, change=change)
+    built, metrics, value = learn(
+        "Chain", 8_000, losses=losses, demos=expert(mix_ratio=1.0, segment=1), ppo={"surrogate": False}
+    )
     assert value == 1.0
     assert built.collector.steps == 0
+    assert "policy_loss" not in metrics

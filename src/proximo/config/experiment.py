@@ -281,6 +281,11 @@ class Experiment(Node):
             raise ValueError("ppo.overlap: with a mix_ratio of 1 nothing is collected that could overlap")
         if self.from_data_alone and self.warm_start_steps:
             raise ValueError("warm_start_steps: with a mix_ratio of 1 no environment is stepped")
+        cloning = [name for name, node in self.losses.items() if isinstance(node, CloningLoss)]
+        if cloning and not self.demos and not self.sources:
+            raise ValueError(
+                f"losses.{cloning[0]}: cloning needs demonstrations, such as demos.expert.datasets=[…]"
+            )
         if not self.ppo.surrogate and not self.losses:
             raise ValueError(
                 "ppo.surrogate: without it some loss must train the policy, such as type: cloning"

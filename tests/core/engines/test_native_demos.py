@@ -61,6 +61,8 @@ def prepared(env, mix, ppo, rest):
         env={"id": env, "num_envs": 4},
         engine="eager",
         ppo={"num_steps": 32, "minibatch_size": 64, "epochs": 3, "entropy_coef": 0.01, **ppo},
+        # Not read: the data are given below.
+        demos={"unread": {"datasets": ["made/up/here-v0"], "mix_ratio": 0.0}},
         **rest,
     )
     built = build(experiment, torch.device("cpu"), Timer(), lambda line: None)
