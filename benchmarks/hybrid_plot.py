@@ -20,16 +20,16 @@ def picture(rows: Sequence[Row], envs: Sequence[str], file: Path) -> None:
     """Write it: mean over seeds, with Student's 95 % interval as a band where there are two seeds or more."""
     shown = [env for env in envs if any(row["env"] == env for row in rows)]
     height = TOP + -(-len(shown) // 2) * (PANEL_H + GAP)
-    width = 2 * (LEFT + PANEL_W) + 40
+    width = 2 * (LEFT + PANEL_W) + 80
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
         f"<title>Return over environment steps, by arm</title><style>{STYLE}</style>",
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
     ]
     for index, (arm, colour) in enumerate(COLOURS.items()):
-        parts.append(_key(LEFT + index * 215, 18, colour, "", WORDS[arm]))
+        parts.append(_key(LEFT + index * 240, 18, colour, "", WORDS[arm]))
     for index, (name, dash) in enumerate(LEVELS.values()):
-        parts.append(_key(LEFT + index * 215, 38, "#333", dash, name))
+        parts.append(_key(LEFT + index * 240, 38, "#333", dash, name))
     for index, env in enumerate(shown):
         x, y = LEFT + index % 2 * (PANEL_W + LEFT + 20), TOP + 20 + index // 2 * (PANEL_H + GAP)
         mine = [row for row in rows if row["env"] == env]
@@ -40,6 +40,10 @@ def picture(rows: Sequence[Row], envs: Sequence[str], file: Path) -> None:
 def _key(x: float, y: float, colour: str, dash: str, text: str) -> str:
     line = f'<path d="M{x} {y}h26" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>'
     return f'{line}<text x="{x + 32}" y="{y + 4}">{escape(text)}</text>'
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if abs(value) < 10.0 else f"{value:,.0f}"
 
 
 def _panel(env: str, rows: Sequence[Row]) -> str:
@@ -71,7 +75,7 @@ def _panel(env: str, rows: Sequence[Row]) -> str:
     ]
     for share in (0.0, 0.5, 1.0):
         value = low + share * (high - low)
-        parts.append(f'<text x="-6" y="{float(y(value)) + 4}" text-anchor="end">{value:,.0f}</text>')
+        parts.append(f'<text x="-6" y="{float(y(value)) + 4}" text-anchor="end">{_number(value)}</text>')
         step = share * last
         parts.append(f'<text x="{x(step)}" y="{PANEL_H + 18}" text-anchor="middle">{step:,.0f}</text>')
     for arm, (steps, mean, bands) in drawn.items():

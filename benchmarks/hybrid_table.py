@@ -12,7 +12,7 @@ WORDS = {
     "scratch": "PPO from scratch",
     "clone": "the clone",
     "finetune": "PPO fine-tuned from the clone",
-    "symmetric": "symmetric sampling, from scratch",
+    "symmetric": "symmetric sampling",
     "hybrid": "hybrid",
 }
 
@@ -86,7 +86,7 @@ def _difference(pairs: Sequence[float]) -> str:
     if len(pairs) < 2:
         return ""
     low, high = mean_ci95(pairs)
-    verdict = "" if low > 0 else ", **not shown**" if high > 0 else ", **worse**"
+    verdict = "" if low > 0 else ", **worse**" if high < 0 else ", **not shown**" if high > low else ", level"
     return f"{np.mean(pairs):.1f} [{low:.1f}, {high:.1f}]{verdict}"
 
 
