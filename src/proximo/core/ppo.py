@@ -68,10 +68,10 @@ class PPO:
             for transform in parts.advantages:
                 transform(data)
             metrics = describe(data, parts.streams) | describe_recorded(data)
-            metrics |= {f"{name}/share": share for name, share in parts.batching.shares.items()}
         with parts.timer.phase("learn"):
             for schedule in parts.schedules:
                 schedule(min(1.0, self.step / self.total_steps))
+            metrics |= {f"{name}/share": share for name, share in parts.batching.shares.items()}
             units = [parts.batching.units(entry) for entry in data]
             metrics |= parts.engine.learn(
                 parts.policy, parts.optimizer, parts.losses, parts.batching, units, parts.plan
