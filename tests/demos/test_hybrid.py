@@ -1,5 +1,6 @@
 """What demonstrations mean in a whole training: identities, whatever the environment, and going on bitwise."""
 
+import csv
 import math
 import shutil
 from dataclasses import replace
@@ -226,6 +227,18 @@ def test_data_alone(given, tmp_path, capsys):
     torch.testing.assert_close(mean, data.obs["obs"].double().mean(0))
 
 
+@pytest.mark.parametrize("engine", ["eager", "native"])
+def test_data_alone_say_how_far_the_policy_moved(engine, given):
+    """No row is fresh: the stop by KL goes by the recorded ones."""
+    ppo = {"learning_rate": 1e-2, "epochs": 8}
+    given(recorded(small()))
+    free = made(small(expert={"mix_ratio": 1.0}, ppo=ppo, engine=engine)).ppo.iterate()
+    assert free["kl"] > 1e-4
+    assert free["clip_fraction"] > 0.0
+    held = made(small(expert={"mix_ratio": 1.0}, ppo={**ppo, "target_kl": 1e-5}, engine=engine)).ppo.iterate()
+    assert held["kl_stop"] == 1.0
+
+
 def test_every_row_once_in_a_pass(given):
     experiment = small(expert={"mix_ratio": 1.0, "segment": 7})
     data = recorded(experiment, rows=388)
@@ -324,6 +337,14 @@ def test_resume_is_bitwise(case, cloned, given, tmp_path):
     assert one["ppo"] == other["ppo"]
     for name in ("policy", "optimizer", "source.expert"):
         assert flat(one[name]) == flat(other[name]), name
+    assert curves(whole) == curves(half)
+
+
+def curves(run):
+    """What was recorded of each update, without what a clock says."""
+    with (run / "progress.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if "second" not in k and not k.startswith("time/")} for row in rows]
 
 
 def flat(value):

@@ -78,7 +78,9 @@ class PolicyLoss:
         with torch.no_grad():
             rows = batch.weight
             if batch.fresh is not None:
-                rows = batch.fresh.to(ratio.dtype) if rows is None else rows * batch.fresh
+                # Without any fresh row, the recorded ones tell how far the policy has moved.
+                told = (batch.fresh | ~batch.fresh.any()).to(ratio.dtype)
+                rows = told if rows is None else rows * told
             change = ratio - 1.0
             outside = change.abs() > self.clip
             metrics = {

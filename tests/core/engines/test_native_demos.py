@@ -26,6 +26,7 @@ CASES = {
     "raw advantages": ("Pendulum-v1", 0.5, {"normalize_advantage": "none"}, {}),
     "target kl": ("CartPole-v1", 0.5, {"target_kl": 0.002, "learning_rate": 1e-2}, {}),
     "data alone": ("Pendulum-v1", 1.0, {}, {"losses": CLONE}),
+    "data alone, target kl": ("CartPole-v1", 1.0, {"target_kl": 0.002, "learning_rate": 1e-2}, {}),
     "cloning alone": ("CartPole-v1", 1.0, {"surrogate": False, "value_coef": 0.0}, {"losses": CLONE}),
     "cloning and values": ("Pendulum-v1", 1.0, {"surrogate": False}, {"losses": CLONE}),
 }

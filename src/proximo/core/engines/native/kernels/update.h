@@ -34,7 +34,9 @@ void losses(const Program &p, const Rows &data, const Settings &s, const int64_t
             Workspace<T> &w, double *out, double *stream_loss) {
     double policy = 0, entropy = 0, kl = 0, clipped_rows = 0, value = 0, recorded = 0, cloned = 0;
     for (int64_t b = 0; b < count; b++) recorded += !w.fresh[b];
-    const double fresh = count - recorded > 1 ? count - recorded : 1;
+    // Without any fresh row, the recorded ones tell how far the policy has moved.
+    const bool alone = recorded == count;
+    const double told = alone ? count : count - recorded;
     const T inverse = (T)(scale / count), cloning = recorded ? (T)(scale * s.cloning_coef / recorded) : 0;
     for (int64_t b = 0; b < count; b++) {
         entropy += w.entropy[b];
@@ -53,7 +55,7 @@ void losses(const Program &p, const Rows &data, const Settings &s, const int64_t
         T flow = plain < held || inside ? ratio * advantage : 0;
         policy -= plain < held ? plain : held;
         w.d_logp[b] -= flow * inverse;
-        if (!w.fresh[b]) continue;
+        if (!w.fresh[b] && !alone) continue;
         kl += ratio - 1 - log_ratio;
         clipped_rows += (ratio > 1 ? ratio - 1 : 1 - ratio) > (T)s.clip;
     }
@@ -77,8 +79,8 @@ void losses(const Program &p, const Rows &data, const Settings &s, const int64_t
         stream_loss[k] = total / count;
         value += total / count;
     }
-    out[0] = policy / count, out[1] = value, out[2] = entropy / count, out[3] = kl / fresh;
-    out[4] = clipped_rows / fresh;
+    out[0] = policy / count, out[1] = value, out[2] = entropy / count, out[3] = kl / told;
+    out[4] = clipped_rows / told;
     out[6] = recorded ? cloned / recorded : 0;
     out[5] = out[0] + s.value_coef * value - s.entropy_coef * out[2] + s.cloning_coef * out[6];
 }
