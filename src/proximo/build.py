@@ -159,7 +159,7 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
         **{s.name: exp.demos[s.name].model_copy(update={"behavior": s.behavior}) for s in demos},
     }
     updates = -(-exp.warm_start_steps // (exp.ppo.num_steps * env.spec.num_envs))
-    warm_start = WarmStart(updates, policy.actor_parameters(), optimizer) if updates else None
+    warm_start = WarmStart(updates, policy, optimizer) if updates else None
     return Built(PPO(parts, exp.ppo.total_steps), policy, env, source, device, choices, demos, warm_start)
 
 

@@ -61,7 +61,7 @@ def prepare(experiment: Experiment, built: Built) -> int:
     for source in built.demos:
         # As many recorded rows as random ones: what only the demonstrations show is not out of range.
         rollout = source.sample(built.policy, taken)
-        built.policy.normalizer.observe(rollout.obs, rollout.valid)
+        built.policy.prime(rollout)
     return taken
 
 
@@ -71,7 +71,7 @@ def _prime_from_data(experiment: Experiment, built: Built) -> None:
         running = {stream.name: stream.no_returns() for stream in parts.streams}
         for rollout in source.in_order(built.policy):
             if not experiment.init_from:
-                built.policy.normalizer.observe(rollout.obs, rollout.valid)
+                built.policy.prime(rollout)
             rollout.rewards = {term.name: term(rollout) for term in parts.terms}
             for stream in parts.streams:
                 stream.learn_scale(rollout, parts.terms, running[stream.name])

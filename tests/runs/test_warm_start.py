@@ -41,9 +41,26 @@ def test_only_the_critic_moves_in_whole_rollouts(engine, tmp_path, capsys):
     for name, (during, after) in moved.items():
         assert during == name.startswith(("critic", "value")), name
         assert after, name
+    seen = "normalizer.standardizers.on_obs.moments.count"
+    assert [float(one[seen]) for one in (first, second, third)] == [0.0, 0.0, 128.0]
     events = map(json.loads, (run / "events.jsonl").read_text(encoding="utf-8").splitlines())
     (told,) = [event for event in events if event["kind"] == "warm_start"]
     assert f"explained variance {told['before']:.3f} before, {told['after']:.3f} after" in said
+
+
+def test_statistics_are_still_primed(tmp_path):
+    """Priming comes before: without it the critic would learn from raw observations."""
+    experiment = small("Pendulum-v1", tmp_path, warm_start_steps=256)
+    primed = experiment.ppo.model_copy(update={"prime_steps": 64})
+    run = train(experiment.model_copy(update={"ppo": primed})).run
+    counts = [float(one["normalizer.standardizers.on_obs.moments.count"]) for one in policies(run)]
+    assert counts[:2] == [64.0, 64.0]
+    assert counts[-1] > 64.0
+
+
+def test_without_a_critic(tmp_path):
+    with pytest.raises(ValueError, match=r"ppo\.value_coef=0 there is no critic"):
+        Experiment(env={"id": "CartPole-v1"}, ppo={"value_coef": 0.0}, warm_start_steps=100)
 
 
 def test_exploring_less(tmp_path):

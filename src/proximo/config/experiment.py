@@ -286,6 +286,8 @@ class Experiment(Node):
             raise ValueError(
                 f"losses.{cloning[0]}: cloning needs demonstrations, such as demos.expert.datasets=[…]"
             )
+        if self.warm_start_steps and not self.ppo.value_coef:
+            raise ValueError("warm_start_steps: with ppo.value_coef=0 there is no critic to train")
         if not self.ppo.surrogate and not self.losses:
             raise ValueError(
                 "ppo.surrogate: without it some loss must train the policy, such as type: cloning"

@@ -175,5 +175,5 @@ def prime(env: VecEnv, policy: Policy, steps: int, seed: int, device: torch.devi
     count = -(-count // every) * every
     collector = Collector(env, count, rng.integer_seed(seed, "prime"), device)
     rollout = collector.collect(policy)
-    policy.observe(rollout)
+    policy.prime(rollout)
     return int(rollout.valid.sum())

@@ -5,21 +5,20 @@ Until then its values are those of random weights, and the first updates would s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
-
 from proximo.core.optim import Optimizer
+from proximo.core.types import Policy
 
 
 class WarmStart:
-    """Freezes everything that decides actions for the first `updates`."""
+    """Freezes everything that decides actions for the first `updates`, observation statistics too."""
 
-    def __init__(self, updates: int, actor: Sequence[nn.Parameter], optimizer: Optimizer) -> None:
+    def __init__(self, updates: int, policy: Policy, optimizer: Optimizer) -> None:
         self.updates = updates
         self.done = 0
-        self.actor = [parameter for parameter in actor if parameter.requires_grad]
+        self.policy = policy
+        self.actor = [parameter for parameter in policy.actor_parameters() if parameter.requires_grad]
         self.optimizer = optimizer
         self._freeze()
 
@@ -39,6 +38,7 @@ class WarmStart:
             self._freeze()
 
     def _freeze(self) -> None:
+        self.policy.statistics_held = self.active
         for parameter in self.actor:
             parameter.requires_grad_(not self.active)
 

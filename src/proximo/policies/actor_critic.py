@@ -78,6 +78,7 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.spec = spec
         self.streams = streams
+        self.statistics_held = False
         seen = {key: space for key, space in spec.obs_spaces.items() if key != spec.mask_key}
         self.normalizer = ObsNormalizer(seen, config.obs_clip, config.normalize_obs)
         normalized = dict.fromkeys(self.normalizer.keys, config.obs_clip)
@@ -166,12 +167,17 @@ class ActorCritic(nn.Module):
         return self.normalizer.snapshot()
 
     def observe(self, rollout: Rollout) -> None:
-        """Take the valid rows of a fresh rollout into the observation statistics."""
+        """Take the valid rows of a fresh rollout into the observation statistics, unless they are held."""
         if not rollout.fresh:
             return
         mask = self.mask(rollout.obs)
         if mask is not None and mask.device.type != "cpu":
             _check_allowed(self.head.some_allowed(mask) | ~rollout.valid, "step and environment")
+        if not self.statistics_held:
+            self.prime(rollout)
+
+    def prime(self, rollout: Rollout) -> None:
+        """Take the valid rows of a rollout, fresh or not, into the observation statistics."""
         self.normalizer.observe(rollout.obs, rollout.valid)
 
     def compute(self, obs: Obs, state: State, start: Tensor) -> Output:

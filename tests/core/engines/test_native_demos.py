@@ -122,7 +122,7 @@ def test_the_critic_alone(policy):
     trained = []
     for _ in range(2):
         built, units, plan = prepared(*case)
-        warm = WarmStart(1, built.policy.actor_parameters(), built.ppo.parts.optimizer)
+        warm = WarmStart(1, built.policy, built.ppo.parts.optimizer)
         engine = Native(built.policy, torch.float64) if trained else Eager()
         before = [parameter.clone() for parameter in built.policy.actor_parameters()]
         learn(engine, built, units, plan)
