@@ -138,10 +138,7 @@ class CloneStage:
             self.say(f"cloning goes on: {len(index.epochs)} of {self.config.num_bc_epochs} epochs were made")
             result = resume(index.run, verbosity=self.verbosity)
         else:
-            rows = data.split(hybrid_stages.HOLDOUT, self.config.seed)[0].rows
-            experiment = hybrid_stages.clone_experiment(
-                self.config, self.entry, data, rows, env, self.clones, made
-            )
+            experiment = hybrid_stages.clone_experiment(self.config, self.entry, data, env, self.clones, made)
             result = train(experiment, verbosity=self.verbosity)
         check_not_stopped(result)
         index = self.clones.index()

@@ -31,6 +31,8 @@ BOTH = ("env", "policy", "engine", "threads", "precision", "runs_dir")
 LOADED = ("head.log_std_init", "ortho_init")
 """What of a policy only decides the weights that a loaded clone replaces."""
 OF_OPTIONS = ("seed", "device")
+OF_EPOCHS = ("ppo.total_steps", "ppo.num_steps", f"demos.{NAME}.segment")
+"""What of cloning follows from its number of epochs and batch size."""
 
 
 def for_clone(config: HybridConfig) -> list[str]:
@@ -45,11 +47,12 @@ def for_hybrid(config: HybridConfig) -> list[str]:
 
 def _settings(config: HybridConfig) -> Iterator[tuple[str, str]]:
     for item in config.settings:
-        head = item.partition("=")[0].partition(".")[0]
+        own = item.removeprefix("bc.")
+        head = own.partition("=")[0].partition(".")[0]
         if head in OF_OPTIONS:
             raise UserError(f"{item}: is an option here: --{head} {item.partition('=')[2]}")
-        if head == "bc":
-            yield "bc", item.removeprefix("bc.")
+        if own != item:
+            yield "bc", own
         else:
             yield ("both" if head in BOTH else "hybrid"), item
 
@@ -58,7 +61,6 @@ def clone_experiment(
     config: HybridConfig,
     entry: Entry,
     data: Dataset,
-    train_rows: int,
     env: EnvConfig,
     clones: Clones,
     made: Mapping[str, Any],
@@ -70,6 +72,8 @@ def clone_experiment(
     if policy.get("memory", {}).get("type", "none") != "none":
         piece = ppo.setdefault("sequence_length", SEQUENCE)
     batch = ppo["minibatch_size"]
+    # As the settings have it, for an epoch is exactly one pass.
+    train_rows = data.split(tree["demos"][NAME]["holdout"], tree["seed"])[0].rows
     # A pass in updates of the same size, of whole pieces, and at least a minibatch.
     updates = -(-train_rows // (MINIBATCHES * batch))
     rows = max(-(-train_rows // updates), batch)
@@ -127,6 +131,9 @@ def clone_tree(config: HybridConfig, entry: Entry, data: Dataset, env: EnvConfig
     }
     for item in for_clone(config):
         overrides.apply(tree, item)
+    for path in OF_EPOCHS:
+        if overrides.get(tree, path) is not None:
+            raise UserError(f"bc.{path}: follows from --num_bc_epochs and --bc_batch_size")
     return tree
 
 
