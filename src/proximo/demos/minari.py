@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from gymnasium.spaces import Space
 from pydantic import ValidationError
 
 from proximo.config.experiment import EnvConfig
@@ -17,26 +14,9 @@ from proximo.demos import fetch, store
 from proximo.demos.dataset import Dataset, Form
 from proximo.demos.fits import base_name
 from proximo.demos.mapped import Columns, mapped
-from proximo.demos.pieces import Episode, pieces
+from proximo.demos.pieces import Episode, Part, pieces
 from proximo.envs.spaces import Leaf, check_action_space, mask_leaf, observation_leaves
 from proximo.errors import UserError, in_one_line, out_of_memory
-
-
-@dataclass(frozen=True)
-class Part:
-    """One data set on disk."""
-
-    name: str
-    path: Path
-    """Its folder `data`."""
-    obs_space: Space[Any]
-    action_space: Space[Any]
-    storage: Any
-    """Minari's reader."""
-    total_episodes: int
-    env: EnvConfig | None
-    form: Form
-    leaves: tuple[Leaf, ...] = field(default=())
 
 
 def load_demos(names: Sequence[str], *, download: bool = True, say: Callable[[str], None] = print) -> Dataset:

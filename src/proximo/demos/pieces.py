@@ -5,19 +5,18 @@ Shapes: `L` steps of an episode; its observations and `infos` have L + 1 rows; `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
+from proximo.config.experiment import EnvConfig
 from proximo.demos.dataset import Form
 from proximo.demos.mapped import Array
-from proximo.envs.spaces import mask_size
+from proximo.envs.spaces import Leaf, mask_size
 from proximo.errors import UserError
-
-if TYPE_CHECKING:
-    from proximo.demos.minari import Part
 
 LOGP = "logp_behavior"
 """Key in Minari's `infos`: log-probability of the step that led here; NaN in the first row."""
@@ -25,6 +24,23 @@ POLICY_ACTION = "policy_action"
 """Key in Minari's `infos`: the action before it was clipped or rescaled, in the form of `LOGP`."""
 TOLERANCE = 1e-4
 """How far beyond its bounds, relative to them, an action may be rounded."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One data set on disk."""
+
+    name: str
+    path: Path
+    """Its folder `data`."""
+    obs_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
+    storage: Any
+    """Minari's reader."""
+    total_episodes: int
+    env: EnvConfig | None
+    form: Form
+    leaves: tuple[Leaf, ...] = field(default=())
 
 
 @dataclass(frozen=True)
