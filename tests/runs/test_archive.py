@@ -132,3 +132,12 @@ def test_damage_and_other_zips_give_one_line(trained, tmp_path, capsys):
         said = capsys.readouterr().err
         assert words in said
         assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_another_compression_is_one_line(kind, tmp_path):
+    """Damaged, these would raise errors of their own."""
+    with zipfile.ZipFile(tmp_path / "other.zip", "w", kind) as file:
+        file.writestr("experiment.yaml", bytes(range(256)))
+    with pytest.raises(UserError, match=r"other\.zip: is no run of Proximo's: it holds experiment\.yaml"):
+        archive.opened(tmp_path / "other.zip")
