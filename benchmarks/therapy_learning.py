@@ -86,11 +86,11 @@ def _arguments() -> argparse.Namespace:
 
 
 def settings(threshold: float, arm: str, changes: Sequence[str]) -> dict[str, Any]:
-    """The flat configuration of an arm."""
+    """The flat configuration of an arm, without what is as by default (so that new fields change no digest)."""
     from dataclasses import asdict
 
     from proximo.config import text
-    from proximo.recipes.therapy_config import load_config
+    from proximo.recipes.therapy_config import get_default_config, load_config
 
     values = {
         **asdict(load_config(CONFIG)),
@@ -98,12 +98,11 @@ def settings(threshold: float, arm: str, changes: Sequence[str]) -> dict[str, An
         "threshold": threshold,
         **ARMS[arm],
     }
-    for name in ("seed", "experiment_name", "output_dir", "log_dir", "runs_dir"):
-        del values[name]
     for item in changes:
         key, _, value = item.partition("=")
         values[key] = text.parse(value, item, lines=False)
-    return values
+    defaults = {**asdict(get_default_config()), "experiment_name": values["experiment_name"]}
+    return {name: value for name, value in values.items() if value != defaults[name]}
 
 
 def digest(threshold: float, arm: str, changes: Sequence[str]) -> str:
