@@ -11,7 +11,15 @@ COLOURS = ("#1d62a8", "#d66818", "#1a8a58", "#8c46a0")
 LEFT, RIGHT, WIDTH = 400, 840, 860
 
 
-def write(path: Path, lines: Sequence[tuple[str, str, Interval]], legend: Mapping[str, str]) -> None:
+PAIRED = "success minus complement’s, points (same 1,000 clients, 95 %)"
+
+
+def write(
+    path: Path,
+    lines: Sequence[tuple[str, str, Interval]],
+    legend: Mapping[str, str],
+    caption: str = PAIRED,
+) -> None:
     """`lines`: band, key in `legend`, difference; in the order they are drawn in."""
     low = min(-0.02, *(line[2][1] for line in lines))
     high = max(0.02, *(line[2][2] for line in lines))
@@ -38,9 +46,7 @@ def write(path: Path, lines: Sequence[tuple[str, str, Interval]], legend: Mappin
         if low <= tick / 100 <= high:
             parts.append(f'<text x="{x(tick / 100):.1f}" y="{y + 24}" text-anchor="middle">{tick:+d}</text>')
     parts.append(f'<path d="M{x(0):.1f} 40V{y + 8}" stroke="#282c34"/>')
-    parts.append(
-        f'<text x="{LEFT}" y="{y + 42}">success minus complement’s, points (same 1,000 clients, 95 %)</text>'
-    )
+    parts.append(f'<text x="{LEFT}" y="{y + 42}">{caption}</text>')
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + 54}" font-size="11" '
     body = f'font-family="sans-serif"><rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>\n'
     path.write_text(head + body, encoding="utf-8")

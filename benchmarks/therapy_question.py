@@ -38,6 +38,7 @@ from proximo.runs.statistics import paired_difference
 CONFIG = ROOT / "configs" / "learn.yaml"
 GRID = ROOT / "benchmarks" / "results" / "therapy_grid.json"
 PICTURE = ROOT / "benchmarks" / "therapy_question.svg"
+GRID_PICTURE = ROOT / "benchmarks" / "therapy_grid.svg"
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 CLIENTS, GRID_CLIENTS = 1000, 300
 GRID_SEED = 20_000_000
@@ -177,7 +178,11 @@ def learn(args: argparse.Namespace) -> None:
 
 def report(rows: list[dict[str, Any]]) -> str:
     """Both tables as Markdown."""
-    text = [grid_report(json.loads(GRID.read_text(encoding="utf-8")))] if GRID.is_file() else []
+    text = []
+    if GRID.is_file():
+        found = json.loads(GRID.read_text(encoding="utf-8"))
+        text.append(grid_report(found))
+        draw_grid(found)
     if rows:
         text.append(learnt_report(rows))
         draw(rows)
@@ -201,7 +206,7 @@ def grid_report(rows: list[dict[str, Any]]) -> str:
             for row in sorted(above, key=lambda row: -row[name][2])[:8]
         ]
         header = ["cell", "threshold", "complement %", f"{name} %", "difference, points"]
-        text.append("\n".join(markdown(header, lines)))
+        text += ["\n".join(markdown(header, lines))] if lines else []
     return "\n\n".join(text)
 
 
@@ -235,6 +240,24 @@ def points(difference: Any) -> str:
     """Mean and interval in points."""
     mean, low, high = (100 * value for value in difference)
     return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def draw_grid(rows: list[dict[str, Any]]) -> None:
+    """The grid's picture: a band per changed parameter, over mechanisms, patterns and thresholds."""
+    lines = []
+    for change in CHANGES:
+        rest = [
+            row
+            for row in rows
+            if {k: v for k, v in row["cell"].items() if k not in ("mechanism", "patterns")} == change
+        ]
+        title = ", ".join(f"{key}={value}" for key, value in change.items()) or "default"
+        for name in ("omniscient", "steady"):
+            differences = [row[name][1] for row in rest]
+            spread = (float(np.mean(differences)), min(differences), max(differences))
+            lines.append((f"{title}: {len(rest)} cells", name, spread))
+    caption = "success minus complement’s, points: mean, least and most over the cells"
+    write(GRID_PICTURE, lines, {"omniscient": "omniscient", "steady": "steady"}, caption)
 
 
 LEGEND = {"sees": "learnt, sees the history", "knows": "learnt, knows U", "omniscient": "scripted, knows U"}
