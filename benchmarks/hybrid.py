@@ -15,6 +15,7 @@ from 100.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -181,6 +182,14 @@ def work(env: str, arm: str, seed: int, folder: Path, root: Path, changes: Seque
 
 def _train(env: str, arm: str, seed: int, folder: Path, needed: Sequence[str]) -> Path | None:
     """Train, or go on with what was begun; the run when it is finished."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "training.lock").open("w") as lock:
+        # The arms that begin with a clone may come while another process makes it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _train_alone(env, arm, seed, folder, needed)
+
+
+def _train_alone(env: str, arm: str, seed: int, folder: Path, needed: Sequence[str]) -> Path | None:
     from proximo.config.load import load_experiment
     from proximo.launch import resume, train
     from proximo.runs.run import list_runs
