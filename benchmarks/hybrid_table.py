@@ -53,7 +53,7 @@ def _table(rows: Sequence[Row], arms: Sequence[str]) -> Iterator[str]:
         returns = [row["return_mean"] for row in mine.values()]
         pairs = [hybrid[s]["return_mean"] - row["return_mean"] for s, row in mine.items() if s in hybrid]
         score = "" if data is None else f"{100 * (np.mean(returns) - random) / (data - random):.0f}"
-        each = ", ".join(f"{value:.0f}" for value in returns)
+        each = ", ".join(f"{value:.0f}" if abs(value) > 10 else f"{value:.2g}" for value in returns)
         lines.append(
             [
                 WORDS[arm],
