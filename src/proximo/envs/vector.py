@@ -54,9 +54,9 @@ def _take_over_check(env: GymVector) -> Callable[[Any], bool] | None:
 
     It is a quarter of their step, and what a policy's head gives lies in the space by construction.
     """
-    space = env.unwrapped.action_space
     if not type(env.unwrapped).__module__.startswith("gymnasium.envs."):
         return None
+    space = env.unwrapped.action_space
     check: Callable[[Any], bool] = space.contains
     vars(space)["contains"] = lambda _: True
     return check
