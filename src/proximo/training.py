@@ -13,7 +13,7 @@ from typing import Any
 from proximo.build import build, choose_device
 from proximo.config.experiment import Experiment
 from proximo.core.memory import check_rollout
-from proximo.core.timer import Timer
+from proximo.core.timer import PHASES, Timer
 from proximo.errors import ProximoError, RunError, in_one_line
 from proximo.prepare import prepare
 from proximo.runs import checkpoint, hooks, own_hooks
@@ -26,6 +26,8 @@ from proximo.runs.run import Run
 from proximo.runs.signals import stop_on_signals
 from proximo.runs.trackers import Trackers
 from proximo.runs.warm_start import TellWarmStart
+
+_COLUMN_OF = {name: f"time/{name}" for name in PHASES}
 
 
 @dataclass(frozen=True)
@@ -152,19 +154,16 @@ class Training:
 
     def save(self, *, best: bool = False, keep: int = 3) -> Path:
         """Write a checkpoint, point `last` (and `best`) at it, delete old ones."""
-        with self.timer.phase("log"):
-            # A kill after the checkpoint must not cost rows from before it: a resume never writes them again.
-            self.trackers.flush()
-            folder = self.run.checkpoint_folder(self.step)
-            checkpoint.save(
-                folder, states(self.stateful()), step=self.step, meta={"env": self.experiment.env.id}
-            )
-            checkpoint.point(self.run.path, "last", folder)
-            if best:
-                note = {"return_mean": self.last_eval["eval/return_mean"]}
-                checkpoint.point(self.run.path, "best", folder, note)
-            checkpoint.prune(self.run.path, keep)
-            self._call("after_save", folder, best)
+        # A kill after the checkpoint must not cost rows from before it: a resume never writes them again.
+        self.trackers.flush()
+        folder = self.run.checkpoint_folder(self.step)
+        checkpoint.save(folder, states(self.stateful()), step=self.step, meta={"env": self.experiment.env.id})
+        checkpoint.point(self.run.path, "last", folder)
+        if best:
+            note = {"return_mean": self.last_eval["eval/return_mean"]}
+            checkpoint.point(self.run.path, "best", folder, note)
+        checkpoint.prune(self.run.path, keep)
+        self._call("after_save", folder, best)
         return folder
 
     # --- the time line ---
@@ -197,11 +196,13 @@ class Training:
             with stop_on_signals(self._interrupt):
                 # Priming alone may use up a short run's steps; what is called finished has learnt and is saved.
                 while self.ppo.update == 0 or not self.finishing:
-                    metrics = self._update()
-                    now = time.monotonic()
-                    metrics["steps_per_second"] = (self.step - counted) / max(now - clock, 1e-9)
-                    clock, counted = now, self.step
-                    self._record(metrics)
+                    metrics = {"update": self.ppo.update + 1, **self.ppo.iterate()}
+                    with self.timer.phase("log"):
+                        self._look(metrics)
+                        now = time.monotonic()
+                        metrics["steps_per_second"] = (self.step - counted) / max(now - clock, 1e-9)
+                        clock, counted = now, self.step
+                        self._record(metrics)
         except BaseException as error:
             # A full disk may be why it failed; the reason that the caller is told is the first one.
             with suppress(RunError):
@@ -212,25 +213,21 @@ class Training:
         self.run.set_status("stopped" if self.interrupted else "finished", self.reason, self.step)
         return self._result(status)
 
-    def _update(self) -> dict[str, float]:
-        metrics: dict[str, float] = {"update": self.ppo.update + 1}
-        metrics |= self.ppo.iterate()
-        with self.timer.phase("log"):
-            metrics["step"] = self.step
-            metrics["learning_rate"] = self.ppo.parts.optimizer.learning_rate
-            metrics |= self.episodes.take(self.ppo.episodes)
-            self._call("after_update", metrics)
-            if self.finishing and not self.interrupted:
-                self.evaluation.final(self, metrics)
-        return metrics
+    def _look(self, metrics: dict[str, float]) -> None:
+        metrics["step"] = self.step
+        metrics["learning_rate"] = self.ppo.parts.optimizer.learning_rate
+        metrics |= self.episodes.take(self.ppo.episodes)
+        self._call("after_update", metrics)
+        if self.finishing and not self.interrupted:
+            self.evaluation.final(self, metrics)
 
     def _record(self, metrics: dict[str, float]) -> None:
-        with self.timer.phase("log"):
-            phases = self.timer.take()
-            metrics |= {f"time/{name}": seconds for name, seconds in phases.items()}
-            self.trackers.scalars(self.step, metrics)
-            self.console.update(self.step, metrics, phases)
-            self._call("after_record", metrics)
+        phases = self.timer.take()
+        for name, seconds in phases.items():
+            metrics[_COLUMN_OF[name]] = seconds
+        self.trackers.scalars(self.step, metrics)
+        self.console.update(self.step, metrics, phases)
+        self._call("after_record", metrics)
 
     def _call(self, moment: str, *given: Any) -> None:
         for hook in self.hooks:

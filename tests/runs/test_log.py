@@ -24,7 +24,7 @@ def test_rows_are_on_disk_at_once_with_every_digit(tmp_path):
     progress.write({"step": 20, "kl": 1e-9})
     assert rows(path) == [
         {"step": "10", "return_mean": repr(1 / 3), "kl": "nan"},
-        {"step": "20", "return_mean": "", "kl": "1e-09"},
+        {"step": "20", "return_mean": "", "kl": "1e-9"},
     ]
 
 

@@ -68,21 +68,18 @@ class Collector:
     @torch.no_grad()
     def collect(self, policy: Policy) -> Rollout:
         """Act for `num_steps` steps with the policy as it is; its statistics do not move meanwhile."""
+        clock = time.perf_counter
+        begun = clock()
         if not self.obs:
             self.reset()
         if self.state is None:
             self.state = policy.initial_state(self.env.spec.num_envs)
-        clock = time.perf_counter
-        begun = clock()
         self.tape.begin()
-        noise = self._noise(policy)
-        drawn = clock()
-        self.stepping.run(self, policy, noise)
-        stepped = clock()
+        waited = self.stepping.run(self, policy, self._noise(policy))
         self.steps += self.num_steps
         rollout = self._rollout(policy)
-        # Steppings count their own time.
-        self.timer.add("act", drawn - begun + clock() - stepped)
+        self.timer.add("env", waited)
+        self.timer.add("act", clock() - begun - waited)
         return rollout
 
     def correct(self, comparison: Comparison) -> Correction:

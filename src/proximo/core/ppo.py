@@ -81,6 +81,8 @@ class PPO:
                 for term in parts.terms:
                     term.update(rollout)
             self._count(rollouts)
+            # Freeing a rollout takes time that belongs to the update.
+            del rollout, rollouts, data, units
         return metrics
 
     def _count(self, rollouts: list[Rollout]) -> None:

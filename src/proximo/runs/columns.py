@@ -6,7 +6,6 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from proximo.core.timer import PHASES
 from proximo.core.types import Episode
 from proximo.runs.curriculum import PREFIX
 
-_return, _length, _success = map(attrgetter, ("return_", "length", "success"))
 WINDOW = 100
 """`return_mean` is over this many latest episodes."""
 
@@ -38,6 +36,10 @@ class EpisodeWindow:
         """`info`: names of the `info` values to average."""
         self.info = tuple(info)
         self.window: deque[Episode] = deque(maxlen=WINDOW)
+        # The window's numbers side by side: looking up a hundred episodes after every update would take longer.
+        self._returns: list[float] = []
+        self._lengths: list[int] = []
+        self._successes: list[bool | None] = []
         self.count = 0
         self._metrics: dict[str, float] = {}
         """Of the window as it is; empty where it must be looked at again."""
@@ -49,24 +51,31 @@ class EpisodeWindow:
 
     def take(self, episodes: Sequence[Episode]) -> dict[str, float]:
         """Take in what an update finished; returns the metrics, without those that do not exist yet."""
-        self.window.extend(episodes)
+        self._extend(episodes)
         self.count += len(episodes)
         if episodes or not self._metrics:
             self._metrics = self._means()
         return {"episodes": self.count, **self._metrics}
 
+    def _extend(self, episodes: Sequence[Episode]) -> None:
+        self.window.extend(episodes)
+        self._returns.extend([episode.return_ for episode in episodes])
+        self._lengths.extend([episode.length for episode in episodes])
+        self._successes.extend([episode.success for episode in episodes])
+        del self._returns[:-WINDOW], self._lengths[:-WINDOW], self._successes[:-WINDOW]
+
     def _means(self) -> dict[str, float]:
         metrics: dict[str, float] = {}
-        if self.window:
-            # Runs after every update; a window is too small for NumPy to pay.
-            returns = list(map(_return, self.window))
-            mean = math.fsum(returns) / len(returns)
+        count = len(self._successes)
+        if count:
+            # A window is too small for NumPy to pay.
+            mean = math.fsum(self._returns) / count
             metrics["return_mean"] = mean
-            metrics["return_std"] = math.dist(returns, [mean] * len(returns)) / math.sqrt(len(returns))
-            metrics["length_mean"] = sum(map(_length, self.window)) / len(returns)
-        successes = [success for success in map(_success, self.window) if success is not None]
-        if successes:
-            metrics["success_rate"] = sum(successes) / len(successes)
+            metrics["return_std"] = math.dist(self._returns, [mean] * count) / math.sqrt(count)
+            metrics["length_mean"] = sum(self._lengths) / count
+        told = count - self._successes.count(None)
+        if told:
+            metrics["success_rate"] = self._successes.count(True) / told
         for name in self.info:
             values = [episode.info[name] for episode in self.window if name in episode.info]
             if values:
@@ -79,7 +88,7 @@ class EpisodeWindow:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        self.window.extend(Episode(**episode) for episode in state["window"])
+        self._extend([Episode(**episode) for episode in state["window"]])
         self._metrics = {}
         self.count = int(state["count"])
 

@@ -224,14 +224,13 @@ class Videos:
         self.last_step = training.step
         if not (due or after):
             return
-        with training.timer.phase("log"):
-            try:
-                path = training.record_video(Path(f"step-{training.step}.mp4"))
-            except ProximoError as error:
-                training.say(f"no videos: {error}")
-                self.config = self.config.model_copy(update={"every": None, "after_eval": False})
-            else:
-                training.trackers.video(training.step, path)
+        try:
+            path = training.record_video(Path(f"step-{training.step}.mp4"))
+        except ProximoError as error:
+            training.say(f"no videos: {error}")
+            self.config = self.config.model_copy(update={"every": None, "after_eval": False})
+        else:
+            training.trackers.video(training.step, path)
 
     def state_dict(self) -> dict[str, Any]:
         """When it last looked."""

@@ -8,15 +8,17 @@ import json
 import math
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from proximo.errors import UserError
 from proximo.runs.files import Appender, Batched, replace_file, writing
 
 _PLAIN = {float, int}
-"""Types whose `repr` is a number."""
+_PLAIN_OR_NONE = {*_PLAIN, type(None)}
 
 
 class Progress:
@@ -69,10 +71,7 @@ class Progress:
             earlier = list(read_progress(self.path))
             self.columns = list(dict.fromkeys([*self.columns, *new]))
             self._rewrite(earlier)
-        # Numbers need no quotes.
-        cells = [dict(zip(row, _cells(row.values()), strict=True)) for row in rows]
-        lines = [",".join([row.get(name, "") for name in self.columns]) for row in cells]
-        self._file.append("\n".join(lines) + "\n")
+        self._file.append("".join([_row([row.get(name) for name in self.columns]) for row in rows]))
 
     def _rewrite(self, rows: Iterable[Mapping[str, str]]) -> None:
         self._known = set(self.columns)
@@ -87,11 +86,17 @@ def _line(cells: Iterable[str]) -> str:
     return buffer.getvalue()
 
 
-def _cells(values: Collection[float]) -> Iterable[str]:
-    # repr keeps every digit, so that two runs can be compared exactly.
-    if _PLAIN.issuperset(map(type, values)):
-        return map(repr, values)
-    return (repr(int(value)) if isinstance(value, int) else repr(float(value)) for value in values)
+def _row(values: Sequence[float | None]) -> str:
+    # Every digit is kept, so that two runs can be compared exactly; numbers need no quotes.
+    if _PLAIN_OR_NONE.issuperset(map(type, values)) and math.isfinite(sum(filter(None, values))):
+        return orjson.dumps(values).decode()[1:-1].replace("null", "") + "\n"
+    return ",".join(map(_cell, values)) + "\n"
+
+
+def _cell(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return "" if value is None else repr(float(value))
+    return orjson.dumps(int(value) if isinstance(value, int) else float(value)).decode()
 
 
 def _header(path: Path) -> list[str]:
@@ -150,10 +155,17 @@ class Events:
                 _drop_torn_line(self.path)
             self._checked = True
         lines = [
-            json.dumps({"time": round(at, 3), "step": step, "kind": kind, **jsonable(fields)})
+            _record({"time": round(at, 3), "step": step, "kind": kind}, fields)
             for at, kind, step, fields in records
         ]
-        self._file.append("\n".join(lines) + "\n")
+        self._file.append("".join(lines))
+
+
+def _record(head: dict[str, Any], fields: Mapping[str, Any]) -> str:
+    if _PLAIN.issuperset(map(type, fields.values())):
+        # Hundreds a second; it writes null for what is not finite, too.
+        return orjson.dumps({**head, **fields}).decode() + "\n"
+    return json.dumps({**head, **jsonable(fields)}) + "\n"
 
 
 def _drop_torn_line(path: Path) -> None:
@@ -179,8 +191,6 @@ def jsonable(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, Mapping):
-        if _PLAIN.issuperset(map(type, value.values())) and math.isfinite(sum(value.values())):
-            return dict(value)
         return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [jsonable(v) for v in value]

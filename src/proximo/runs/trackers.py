@@ -63,7 +63,7 @@ class CsvTracker:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Append the row soon: hundreds may come a second."""
         assert self._progress is not None
-        self._progress.later({"step": step, **values})
+        self._progress.later(values)
 
     def flush(self) -> None:
         """Put every row on disk."""
@@ -97,7 +97,7 @@ class JsonlTracker:
         """Append the record soon."""
         assert self._run is not None
         self._last = step
-        self._run.events.later("update", step, {k: v for k, v in values.items() if k != "step"})
+        self._run.events.later("update", step, values)
 
     def flush(self) -> None:
         """Put every record on disk."""
@@ -208,7 +208,9 @@ class Trackers:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Metrics of one update, to all."""
-        self._tell(lambda tracker: tracker.scalars(step, values))
+        # A copy: the files write it later, and hooks may go on with theirs.
+        row = {"step": step, **values}
+        self._tell(lambda tracker: tracker.scalars(step, row))
 
     def flush(self) -> None:
         """Put what the run's own files still hold back on disk."""

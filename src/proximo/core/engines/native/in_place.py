@@ -47,12 +47,11 @@ class WritingEnv(Protocol):
 class InPlaceStepping:
     """Act, step, go on; the first rollout goes the reference's way, which also allocates the memory."""
 
-    def run(self, collector: Collector, policy: Any, noise: Tensor) -> None:
+    def run(self, collector: Collector, policy: Any, noise: Tensor) -> float:
         """The same numbers as the reference."""
         buffers = collector.tape.buffers
         if not (is_direct(policy) and buffers and buffers[f"obs/{policy.direct}"].dtype is torch.float32):
-            NATIVE_STEPPING.run(collector, policy, noise)
-            return
+            return NATIVE_STEPPING.run(collector, policy, noise)
         policy.model.ensure_bound()
         obs, action = buffers[f"obs/{policy.direct}"], buffers["action"]
         bounded = policy.bounded(action.shape[1])
@@ -76,10 +75,10 @@ class InPlaceStepping:
             note(t, final, info)
             for name, stride in advance:
                 setattr(call, name, getattr(call, name) + stride)
+        waited = clock() - begun - acting
         collector.obs = {key: last}
         mark_starts(collector)
-        collector.timer.add("act", acting)
-        collector.timer.add("env", clock() - begun - acting)
+        return waited
 
 
 def _commands(policy: Any, space: Any, action: Tensor, bounded: Tensor | None) -> Callable[[int], Array]:

@@ -26,12 +26,11 @@ class NativeStepping:
     The first rollout goes the reference's way, which also allocates the memory.
     """
 
-    def run(self, collector: Collector, policy: Any, noise: Tensor) -> None:
+    def run(self, collector: Collector, policy: Any, noise: Tensor) -> float:
         """Act, step, record; the same numbers as the reference."""
         buffers = collector.tape.buffers
         if not (is_direct(policy) and buffers):
-            TORCH_STEPPING.run(collector, policy, noise)
-            return
+            return TORCH_STEPPING.run(collector, policy, noise)
         policy.model.ensure_bound()
         obs, action = buffers[f"obs/{policy.direct}"], buffers["action"]
         bounded = policy.bounded(action.shape[1])
@@ -43,25 +42,21 @@ class NativeStepping:
         reward, terminated, truncated, valid = (buffers[name].numpy() for name in _ROWS)
         # The same memory in every step.
         chosen = None if bounded is None else policy.shaped(bounded)
-        acting = stepping = 0.0
+        waited = 0.0
         for t in range(collector.num_steps):
-            begun = clock()
             seen[t] = collector.obs[key].numpy()
             step_act(program, given, theta, memory)
             acted = clock()
             step = env.step(policy.to_env(action[t]) if chosen is None else chosen)
-            stepped = clock()
+            waited += clock() - acted
             reward[t], valid[t] = step.reward.numpy(), step.valid.numpy()
             terminated[t], truncated[t] = step.terminated.numpy(), step.truncated.numpy()
             sparse(t, step.final, step.info)
             collector.obs = step.obs
             for name, stride in advance:
                 setattr(call, name, getattr(call, name) + stride)
-            stepping += stepped - acted
-            acting += acted - begun + clock() - stepped
         mark_starts(collector)
-        collector.timer.add("env", stepping)
-        collector.timer.add("act", acting)
+        return waited
 
 
 def prepare(
@@ -97,13 +92,11 @@ class FusedStepping:
     def __init__(self, env: Any) -> None:
         self.env = env
 
-    def run(self, collector: Collector, policy: Any, noise: Tensor) -> None:
+    def run(self, collector: Collector, policy: Any, noise: Tensor) -> float:
         """The same numbers as step by step; the whole time counts as acting."""
         buffers = collector.tape.buffers
         if not (is_direct(policy) and buffers):
-            NATIVE_STEPPING.run(collector, policy, noise)
-            return
-        begun = time.perf_counter()
+            return NATIVE_STEPPING.run(collector, policy, noise)
         policy.model.ensure_bound()
         obs, action = buffers[f"obs/{policy.direct}"], buffers["action"]
         steps, envs = action.shape[:2]
@@ -135,7 +128,7 @@ class FusedStepping:
             )
         collector.obs = {policy.direct: last}
         mark_starts(collector)
-        collector.timer.add("act", time.perf_counter() - begun)
+        return 0.0
 
 
 def is_direct(policy: Any) -> bool:
