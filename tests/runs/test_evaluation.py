@@ -14,7 +14,16 @@ from proximo.envs.make import make_env
 from proximo.errors import RunError
 from proximo.policies.actor_critic import ActorCritic
 from proximo.runs import evaluation
-from proximo.runs.evaluation import EvalResult, actor, evaluate, play, random_actor, random_baseline, verdict
+from proximo.runs.evaluation import (
+    EvalResult,
+    actor,
+    copies,
+    evaluate,
+    play,
+    random_actor,
+    random_baseline,
+    verdict,
+)
 
 CARTPOLE = EnvConfig(id="CartPole-v1")
 
@@ -262,3 +271,7 @@ def test_masked_samples_are_uniform_over_the_allowed():
     assert 0.45 < (drawn == 11).float().mean() < 0.55
     with pytest.raises(RunError, match="mask allows nothing"):
         random_actor(spec, seed=0)({"mask": torch.zeros(2000, 4)}, torch.ones(2000))
+
+
+def test_no_copy_idles_in_the_last_round():
+    assert [copies(episodes) for episodes in (1, 10, 16, 17, 20, 32, 100)] == [1, 10, 16, 9, 10, 16, 15]

@@ -105,7 +105,7 @@ def evaluate(
 ) -> EvalResult:
     """Play `episodes` whole episodes; touches neither training's randomness nor the policy."""
     begun = time.perf_counter()
-    env = make_env(env_config, num_envs=min(episodes, MAX_ENVS), device=device, training=False)
+    env = make_env(env_config, num_envs=copies(episodes), device=device, training=False)
     try:
         with acting(policy):
             result = play(env, actor(policy, env.spec, seed, deterministic), episodes, seed)
@@ -113,6 +113,12 @@ def evaluate(
         env.close()
     result.seconds = time.perf_counter() - begun
     return result
+
+
+def copies(episodes: int) -> int:
+    """Environments to play `episodes` in: as few as take the same number of rounds, so that none idles in the last."""
+    rounds = -(-episodes // MAX_ENVS)
+    return -(-episodes // rounds)
 
 
 @contextmanager
@@ -228,7 +234,7 @@ def random_baseline(env_config: EnvConfig, episodes: int, seed: int) -> EvalResu
     key = (env_config.model_dump_json(exclude={"num_envs"}), episodes, seed)
     if key not in _baselines:
         begun = time.perf_counter()
-        env = make_env(env_config, num_envs=min(episodes, MAX_ENVS), training=False)
+        env = make_env(env_config, num_envs=copies(episodes), training=False)
         try:
             _baselines[key] = play(env, random_actor(env.spec, seed), episodes, seed)
         finally:
@@ -239,15 +245,15 @@ def random_baseline(env_config: EnvConfig, episodes: int, seed: int) -> EvalResu
 
 def random_actor(spec: EnvSpec, seed: int) -> Actor:
     """Samples of the action space from its own generators, only allowed actions where there is a mask."""
-    copies = [copy.deepcopy(spec.action_space) for _ in range(spec.num_envs)]
-    for i, space in enumerate(copies):
+    spaces_ = [copy.deepcopy(spec.action_space) for _ in range(spec.num_envs)]
+    for i, space in enumerate(spaces_):
         space.seed(rng.integer_seed(seed, "random", i))
 
     def act(obs: Obs, start: Tensor) -> Tensor:
         masks = None if spec.mask_key is None else obs[spec.mask_key].cpu().numpy().astype(bool)
         rows = [
             space.sample() if masks is None else _allowed_sample(space, masks[i].reshape(-1), spec.id)
-            for i, space in enumerate(copies)
+            for i, space in enumerate(spaces_)
         ]
         return torch.as_tensor(np.stack(rows), device=spec.device)
 
