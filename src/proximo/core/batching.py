@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -34,16 +35,24 @@ class Units:
     """Of the source."""
 
 
+class Cut:
+    """How the rows of an epoch fall into minibatches."""
+
+    def __init__(self, sizes: Sequence[int], scales: Sequence[float]) -> None:
+        self.rows, self.largest = sum(sizes), max(sizes)
+        self.size = torch.tensor(sizes)
+        """`[batches]` int64."""
+        self.scale = torch.tensor(scales, dtype=torch.float64)
+        """`[batches]`; see `Batch.scale`."""
+
+
 @dataclass
 class Minibatches:
     """The minibatches of several epochs, all cut alike, without their tensors."""
 
     order: Tensor
     """int64: the rows of all minibatches of all epochs, one after the other."""
-    size: Tensor
-    """`[batches of an epoch]` int64."""
-    scale: Tensor
-    """`[batches of an epoch]` float64; see `Batch.scale`."""
+    cut: Cut
     drawn: list[int]
     """Permutations drawn by the time that each minibatch of all epochs is there."""
 
@@ -176,10 +185,10 @@ class RowBatches(_Shuffled):
         return Units(fields, fields["action"].shape[0], data.rollout.fresh, 0, data.rollout.source)
 
     def orders(self, rows: int, epochs: int) -> Tensor:
-        """The permutations of `epochs` passes over one source of `rows` rows, `[epochs, rows]` int64."""
+        """The permutations of `epochs` passes over one source of `rows` rows, one after the other, int64."""
         first, self.drawn = self.drawn, self.drawn + epochs
         cpu = torch.device("cpu")
-        return torch.stack([permutation(self.key, first + i, rows, cpu) for i in range(epochs)])
+        return torch.cat([permutation(self.key, first + i, rows, cpu) for i in range(epochs)])
 
     def plan(self, parts: Sequence[Units], epochs: int) -> Minibatches:
         """The minibatches of `epochs` epochs by the rows' places in `parts`, one after the other."""
@@ -198,16 +207,13 @@ class RowBatches(_Shuffled):
                 scales.append(scale)
                 drawn.append(self.drawn)
         each = len(sizes) // epochs
-        size, scale_ = torch.tensor(sizes[:each]), torch.tensor(scales[:each], dtype=torch.float64)
-        return Minibatches(torch.cat(order), size, scale_, drawn)
+        return Minibatches(torch.cat(order), Cut(sizes[:each], scales[:each]), drawn)
 
     def _plan_alone(self, rows: int, epochs: int) -> Minibatches:
         # The same without a loop over minibatches, which would show in short updates.
-        first, take = self.drawn, min(self.size, rows)
-        size = torch.full((-(-rows // take),), take)
-        size[-1] = rows - take * (len(size) - 1)
-        drawn = [first + epoch + 1 for epoch in range(epochs) for _ in range(len(size))]
-        return Minibatches(self.orders(rows, epochs).flatten(), size, size.double() / take, drawn)
+        cut = _even_cut(rows, min(self.size, rows))
+        drawn = [self.drawn + epoch + 1 for epoch in range(epochs) for _ in range(len(cut.size))]
+        return Minibatches(self.orders(rows, epochs), cut, drawn)
 
 
 class SequenceBatches(_Shuffled):
@@ -248,6 +254,13 @@ class _Queue:
             self.shuffled, self.at = self.owner._permuted(self.part), 0
         self.at += count
         return _slice(self.shuffled, self.at - count, self.at)
+
+
+@lru_cache(maxsize=4)
+def _even_cut(rows: int, take: int) -> Cut:
+    # The same in every update, and dear beside a short one.
+    sizes = [min(take, rows - first) for first in range(0, rows, take)]
+    return Cut(sizes, [size / take for size in sizes])
 
 
 def _axis(name: str, part: Units) -> int:

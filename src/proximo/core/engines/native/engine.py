@@ -52,6 +52,8 @@ class Native:
         self.gradient: Tensor | None = None
         """Where tests want the last minibatch's gradient, laid out as theta."""
         self.model.bind()
+        self._actor = policy.actor_parameters()[0]
+        """Takes no gradient while the critic is trained alone; finding it takes as long as the rest of a call."""
         self.recursions: Recursions = NativeRecursions()
         self.optimizer: Optimizer | None = None
         self.count = torch.zeros(())
@@ -116,15 +118,15 @@ class Native:
         fields, count = _joined(parts), sum(part.count for part in parts)
         streams = self.graph.streams
         rows, keep = self._rows(policy, fields, count, streams)
-        cut = batching.plan(parts, plan.epochs)
-        settings = self._settings(policy, optimizer, losses, int(cut.size.max()), plan)
+        batches = batching.plan(parts, plan.epochs)
+        settings = self._settings(optimizer, losses, batches.cut.largest, plan)
         metrics = CallMetrics()
         model = self.model
         self._learn(
             byref(model.program),
             byref(rows),
             byref(settings),
-            byref(_call_plan(cut)),
+            byref(_call_plan(batches)),
             model.theta.data_ptr(),
             model.first.data_ptr(),
             model.second.data_ptr(),
@@ -135,7 +137,7 @@ class Native:
         del keep
         if metrics.stopped:
             # Permutations that a KL stop left out are not used up, as in the eager engine.
-            batching.drawn = cut.drawn[int(metrics.adam_step) - settings.adam_step]
+            batching.drawn = batches.drawn[int(metrics.adam_step) - settings.adam_step]
         self._finish(optimizer, metrics)
         return _report(metrics, streams, settings, losses)
 
@@ -163,7 +165,7 @@ class Native:
         return call, list(columns.values())
 
     def _settings(
-        self, policy: Any, optimizer: Optimizer, losses: Sequence[LossTerm], minibatch: int, plan: Plan
+        self, optimizer: Optimizer, losses: Sequence[LossTerm], minibatch: int, plan: Plan
     ) -> CallSettings:
         adam = optimizer.adam
         by_type = {type(term): term for term in losses}
@@ -191,7 +193,7 @@ class Native:
             normalize_advantage=int(isinstance(surrogate, PolicyLoss) and surrogate.normalize),
             adam_step=int(self.count),
             surrogate=int(surrogate is not None),
-            critic_only=int(not policy.actor_parameters()[0].requires_grad),
+            critic_only=int(not self._actor.requires_grad),
         )
 
     def _bind(self, optimizer: Optimizer) -> None:
@@ -234,13 +236,14 @@ def _joined(parts: Sequence[Units]) -> dict[str, Tensor]:
     return joined
 
 
-def _call_plan(cut: Minibatches) -> CallPlan:
+def _call_plan(batches: Minibatches) -> CallPlan:
+    cut = batches.cut
     return CallPlan(
-        order=cut.order.data_ptr(),
+        order=batches.order.data_ptr(),
         size=cut.size.data_ptr(),
         scale=cut.scale.data_ptr(),
         batches=cut.size.shape[0],
-        rows=int(cut.size.sum()),
+        rows=cut.rows,
     )
 
 
