@@ -7,7 +7,7 @@ import os
 import re
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -100,30 +100,41 @@ class Appender:
         self._close = weakref.finalize(self, os.close, self._descriptor)
 
 
-class Batched(Generic[Item]):
-    """Hands on what comes hundreds of times a second in one go, at most about `FLUSH_SECONDS` late.
+class BatchedFile(Generic[Item]):
+    """A file to which items are added hundreds of times a second: written in one go, at most `FLUSH_SECONDS` late.
 
-    Written one by one, rows cost several times as much, because the update before has emptied the processor's caches.
-    What comes after a longer pause is handed on at once.
+    Written one by one they cost several times as much, because the update before has emptied the processor's caches.
+    What comes after a longer pause is written at once.
     """
 
-    def __init__(self, write: Callable[[list[Item]], None]) -> None:
-        self._write = write
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = Appender(path)
         self._items: list[Item] = []
         self._written = -float("inf")
 
-    def add(self, item: Item) -> None:
-        """Keep `item`, or hand everything on where it is time."""
+    def _text(self, items: Sequence[Item]) -> str:
+        """The items as they stand in the file."""
+        raise NotImplementedError
+
+    def _add(self, item: Item) -> None:
         self._items.append(item)
         if time.monotonic() - self._written >= FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Hand on what is kept."""
+        """Put everything on disk. Raises: RunError (disk full)."""
         items, self._items = self._items, []
         self._written = time.monotonic()
         if items:
-            self._write(items)
+            self._file.append(self._text(items))
+
+    def close(self) -> None:
+        """Put everything on disk and give the file back."""
+        try:
+            self.flush()
+        finally:
+            self._file.close()
 
 
 def safe_name(text: str) -> str:

@@ -15,13 +15,15 @@ from typing import Any
 import orjson
 
 from proximo.errors import UserError
-from proximo.runs.files import Appender, Batched, replace_file, writing
+from proximo.runs.files import BatchedFile, replace_file, writing
 
 _PLAIN = {float, int}
 _PLAIN_OR_NONE = {*_PLAIN, type(None)}
+Record = tuple[float, str, int, Mapping[str, Any]]
+"""Time, kind, step and fields of an event."""
 
 
-class Progress:
+class Progress(BatchedFile[Mapping[str, float]]):
     """Appends rows to `progress.csv`; an absent metric is an empty cell.
 
     `write` puts a row on disk at once, `later` within half a second and at the latest with `flush` or `close`.
@@ -32,9 +34,7 @@ class Progress:
 
     def __init__(self, path: Path, columns: Sequence[str], *, resume_step: int | None = None) -> None:
         """Continue `path`, dropping a half-written last line and rows past `resume_step`; or start it."""
-        self.path = path
-        self._file = Appender(path)
-        self._batch = Batched(self._append)
+        super().__init__(path)
         try:
             rows = list(read_progress(path))
             if resume_step is not None:
@@ -52,26 +52,15 @@ class Progress:
 
     def later(self, row: Mapping[str, float]) -> None:
         """Append one row soon. Raises: RunError (disk full), perhaps for an earlier row."""
-        self._batch.add(row)
+        self._add(row)
 
-    def flush(self) -> None:
-        """Put every row on disk. Raises: RunError (disk full)."""
-        self._batch.flush()
-
-    def close(self) -> None:
-        """Put every row on disk and give the file back."""
-        try:
-            self.flush()
-        finally:
-            self._file.close()
-
-    def _append(self, rows: Sequence[Mapping[str, float]]) -> None:
+    def _text(self, rows: Sequence[Mapping[str, float]]) -> str:
         new = [name for row in rows if not row.keys() <= self._known for name in row]
         if new:
             earlier = list(read_progress(self.path))
             self.columns = list(dict.fromkeys([*self.columns, *new]))
             self._rewrite(earlier)
-        self._file.append("".join([_row([row.get(name) for name in self.columns]) for row in rows]))
+        return "".join([_row([row.get(name) for name in self.columns]) for row in rows])
 
     def _rewrite(self, rows: Iterable[Mapping[str, str]]) -> None:
         self._known = set(self.columns)
@@ -116,7 +105,7 @@ def read_progress(path: Path) -> Iterator[dict[str, str]]:
     yield from csv.DictReader(io.StringIO(whole, newline=""))
 
 
-class Events:
+class Events(BatchedFile[Record]):
     """Appends records `{"time", "step", "kind", ...}` to `events.jsonl`, one JSON object per line.
 
     Append-only, also over resumes: a record of kind `resume` says from which step the story goes on. Numbers
@@ -124,10 +113,8 @@ class Events:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = Appender(path)
+        super().__init__(path)
         self._checked = False
-        self._batch = Batched(self._append)
 
     def write(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
         """Append one record. Raises: RunError (disk full)."""
@@ -136,20 +123,9 @@ class Events:
 
     def later(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
         """Append one record soon. Raises: RunError (disk full), perhaps for an earlier record."""
-        self._batch.add((time.time(), kind, step, fields))
+        self._add((time.time(), kind, step, fields))
 
-    def flush(self) -> None:
-        """Put every record on disk. Raises: RunError (disk full)."""
-        self._batch.flush()
-
-    def close(self) -> None:
-        """Put every record on disk and give the file back."""
-        try:
-            self.flush()
-        finally:
-            self._file.close()
-
-    def _append(self, records: Sequence[tuple[float, str, int, Mapping[str, Any]]]) -> None:
+    def _text(self, records: Sequence[Record]) -> str:
         if not self._checked:
             with writing(self.path):
                 _drop_torn_line(self.path)
@@ -158,7 +134,7 @@ class Events:
             _record({"time": round(at, 3), "step": step, "kind": kind}, fields)
             for at, kind, step, fields in records
         ]
-        self._file.append("".join(lines))
+        return "".join(lines)
 
 
 def _record(head: dict[str, Any], fields: Mapping[str, Any]) -> str:
