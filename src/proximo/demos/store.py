@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from proximo.errors import UserError
 
 _NAME = re.compile(r"(?:[-_\w]{2,}/(?:[-_\w]+/)*)?[-_\w]+-v\d+", re.ASCII)
 METADATA = "metadata.json"
-PARTIAL = ".partial-"
-"""Beginning of folders that are being written: hidden, so that neither Minari nor we list them."""
+PARTIAL, REPLACED = ".partial-", ".replaced-"
+"""Beginnings of folders that are being written, and of what gives way to them: hidden, so that nobody lists them."""
 
 
 def require_minari() -> None:
@@ -59,6 +60,7 @@ def folder(name: str) -> Path:
 
 def present(name: str) -> bool:
     """Whether the data set is on this disk."""
+    recover()
     return (folder(name) / "data" / METADATA).is_file()
 
 
@@ -89,6 +91,7 @@ class Listed:
 
 def local() -> Iterator[Listed]:
     """All data sets on this disk, by name; UserError at the first one that cannot be read."""
+    recover()
     for path in sorted(root().glob(f"**/data/{METADATA}")):
         name = path.parent.parent.relative_to(root()).as_posix()
         if any(part.startswith(".") for part in name.split("/")) or _NAME.fullmatch(name) is None:
@@ -144,10 +147,9 @@ def begin_partial(name: str) -> Path:
     """A new hidden folder beside the data sets to build `name` in; those that dead processes left are removed."""
     check_name(name)
     root().mkdir(parents=True, exist_ok=True)
-    for left in root().glob(f"{PARTIAL}*"):
-        owner = left.name.removeprefix(PARTIAL).partition("-")[0]
-        if not alive(owner):
-            shutil.rmtree(left, ignore_errors=True)
+    recover()
+    for left, _ in _left(PARTIAL):
+        shutil.rmtree(left, ignore_errors=True)
     path = root() / f"{PARTIAL}{os.getpid()}-{name.replace('/', '_')}"
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir()
@@ -182,7 +184,7 @@ def publish(partial: Path, name: str) -> Path:
         if not marker.exists():
             marker.write_text("{}", encoding="utf-8")
     if target.exists():
-        old = root() / f"{PARTIAL}{os.getpid()}-old"
+        old = root() / f"{REPLACED}{os.getpid()}-{quote(name, safe='')}"
         remove(old)
         target.rename(old)
         partial.rename(target)
@@ -190,3 +192,21 @@ def publish(partial: Path, name: str) -> Path:
     else:
         partial.rename(target)
     return target
+
+
+def recover() -> None:
+    """Put back what a process moved out of the way before it died, unless its successor is in place."""
+    for left, name in _left(REPLACED):
+        target = folder(check_name(unquote(name)))
+        if target.exists():
+            remove(left)
+        else:
+            left.rename(target)
+
+
+def _left(beginning: str) -> Iterator[tuple[Path, str]]:
+    """What dead processes left of this kind, and the name behind their number."""
+    for path in list(root().glob(f"{beginning}*")):
+        owner, _, name = path.name.removeprefix(beginning).partition("-")
+        if not alive(owner):
+            yield path, name
