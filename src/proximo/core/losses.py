@@ -17,6 +17,8 @@ from proximo.core.types import Batch, Output
 from proximo.errors import RunError, user_code
 
 Metrics = dict[str, Tensor]
+FARTHEST = 5.0
+"""Beside recorded rows no advantage counts for more deviations than this."""
 
 
 def is_number(weight: float | Tensor, number: float) -> bool:
@@ -47,7 +49,7 @@ def standardize(advantage: Tensor, weight: Tensor | None, fresh: Tensor | None) 
     deviation = (((advantage - centre) ** 2 * inside).sum() / (n - 1)).sqrt() + 1e-8
     shift = centre * some if fresh is None else centre * some * fresh
     scaled = (advantage - shift) / deviation
-    return scaled if fresh is None else scaled.clamp(-5.0, 5.0)
+    return scaled if fresh is None else scaled.clamp(-FARTHEST, FARTHEST)
 
 
 class PolicyLoss:

@@ -16,6 +16,7 @@ from proximo.core.batching import Batching
 from proximo.core.engines.choose import Engine
 from proximo.core.engines.eager import Plan
 from proximo.core.evaluate import Evaluated, evaluate, explained_variance
+from proximo.core.losses import FARTHEST
 from proximo.core.optim import Optimizer
 from proximo.core.streams import Stream
 from proximo.core.timer import Timer
@@ -103,7 +104,7 @@ class PPO:
 def normalize_rollout_advantages(data: Sequence[Evaluated]) -> None:
     """Standardise advantages over the whole rollout: centre fresh rows, scale all by the fresh deviation.
 
-    Beside recorded rows all are clamped to ±5, as in a minibatch (core/losses.py, standardize).
+    Beside recorded rows all are clamped, as in a minibatch (core/losses.py, standardize).
     """
     fresh = [entry.advantage[entry.rollout.valid] for entry in data if entry.rollout.fresh]
     rows = torch.cat(fresh or [entry.advantage[entry.rollout.valid] for entry in data])
@@ -112,7 +113,7 @@ def normalize_rollout_advantages(data: Sequence[Evaluated]) -> None:
         shift = centre if entry.rollout.fresh else 0.0
         entry.advantage = (entry.advantage - shift) / deviation
         if len(fresh) < len(data):
-            entry.advantage = entry.advantage.clamp(-5.0, 5.0)
+            entry.advantage = entry.advantage.clamp(-FARTHEST, FARTHEST)
 
 
 def describe(data: Sequence[Evaluated], streams: Sequence[Stream]) -> dict[str, float]:

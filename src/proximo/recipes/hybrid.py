@@ -175,7 +175,7 @@ class _Pipeline:
             self.say("warm_start_steps: 0, for with --mix_ratio 1 no environment is stepped")
         begun = self.state.values.get("hybrid_run")
         if begun is not None and usable(str(begun)):
-            self.say(f"the hybrid goes on: {begun}")
+            self.say(f"the hybrid goes on: {begun} (to begin it anew, delete {self.state.path})")
             return resume(str(begun), verbosity=self.verbosity), hybrid_judge.noted(Path(str(begun)))
         plan = self._plan(data, env, clone, board)
         references = [hybrid_judge.of_data(data), hybrid_judge.of_clone(clone, plan)]
