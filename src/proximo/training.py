@@ -193,16 +193,16 @@ class Training:
         self.run.set_status("running", step=self.step)
         clock, counted = time.monotonic(), self.step
         try:
-            with stop_on_signals(self._interrupt):
+            # What no narrower phase takes is counted as `log`.
+            with stop_on_signals(self._interrupt), self.timer.phase("log"):
                 # Priming alone may use up a short run's steps; what is called finished has learnt and is saved.
                 while self.ppo.update == 0 or not self.finishing:
                     metrics = {"update": self.ppo.update + 1, **self.ppo.iterate()}
-                    with self.timer.phase("log"):
-                        self._look(metrics)
-                        now = time.monotonic()
-                        metrics["steps_per_second"] = (self.step - counted) / max(now - clock, 1e-9)
-                        clock, counted = now, self.step
-                        self._record(metrics)
+                    self._look(metrics)
+                    now = time.monotonic()
+                    metrics["steps_per_second"] = (self.step - counted) / max(now - clock, 1e-9)
+                    clock, counted = now, self.step
+                    self._record(metrics)
         except BaseException as error:
             # A full disk may be why it failed; the reason that the caller is told is the first one.
             with suppress(RunError):

@@ -6,7 +6,6 @@ by the next collect.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
@@ -68,19 +67,15 @@ class Collector:
     @torch.no_grad()
     def collect(self, policy: Policy) -> Rollout:
         """Act for `num_steps` steps with the policy as it is; its statistics do not move meanwhile."""
-        clock = time.perf_counter
-        begun = clock()
-        if not self.obs:
-            self.reset()
-        if self.state is None:
-            self.state = policy.initial_state(self.env.spec.num_envs)
-        self.tape.begin()
-        waited = self.stepping.run(self, policy, self._noise(policy))
-        self.steps += self.num_steps
-        rollout = self._rollout(policy)
-        self.timer.add("env", waited)
-        self.timer.add("act", clock() - begun - waited)
-        return rollout
+        with self.timer.phase("act"):
+            if not self.obs:
+                self.reset()
+            if self.state is None:
+                self.state = policy.initial_state(self.env.spec.num_envs)
+            self.tape.begin()
+            self.timer.split("env", self.stepping.run(self, policy, self._noise(policy)))
+            self.steps += self.num_steps
+            return self._rollout(policy)
 
     def correct(self, comparison: Comparison) -> Correction:
         """Fresh rows: exactly 1."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from proximo.core.collect import Collector
 from proximo.core.tape import Tape
+from proximo.core.timer import Timer
 from proximo.core.types import Comparison, Correction, Episode, Policy, Rollout
 
 
@@ -33,6 +34,8 @@ class OverlappedCollector:
 
     def __init__(self, collector: Collector, actor: Callable[[], Policy]) -> None:
         self.collector = collector
+        # A thread of its own, a timer of its own.
+        self.timer, collector.timer = collector.timer, Timer()
         self.name = collector.name
         self._make_actor = actor
         self._actor: Policy | None = None
@@ -43,11 +46,14 @@ class OverlappedCollector:
 
     def collect(self, policy: Policy) -> Rollout:
         """The rollout that is due; begins the next one with the parameters of now."""
-        ready = self._pending.result() if self._pending is not None else None
-        actor = self._copy(policy)
-        if ready is None:
-            ready = self._record(actor)
-        self._pending = self._thread.submit(self._record, actor)
+        with self.timer.phase("act"):
+            ready = self._pending.result() if self._pending is not None else None
+            self.timer.add(self.collector.timer.take())
+            actor = self._copy(policy)
+            if ready is None:
+                ready = self._record(actor)
+                self.collector.timer.take()
+            self._pending = self._thread.submit(self._record, actor)
         return ready
 
     def correct(self, comparison: Comparison) -> Correction:
