@@ -111,7 +111,7 @@ class BatchedFile(Generic[Item]):
         self.path = path
         self._file = Appender(path)
         self._items: list[Item] = []
-        self._written = -float("inf")
+        self._due = -float("inf")
 
     def _text(self, items: Sequence[Item]) -> str:
         """The items as they stand in the file."""
@@ -119,13 +119,13 @@ class BatchedFile(Generic[Item]):
 
     def _add(self, item: Item) -> None:
         self._items.append(item)
-        if time.monotonic() - self._written >= FLUSH_SECONDS:
+        if time.monotonic() >= self._due:
             self.flush()
 
     def flush(self) -> None:
         """Put everything on disk. Raises: RunError (disk full)."""
         items, self._items = self._items, []
-        self._written = time.monotonic()
+        self._due = time.monotonic() + FLUSH_SECONDS
         if items:
             self._file.append(self._text(items))
 

@@ -182,10 +182,10 @@ class Trackers:
         # W&B first, because the last one opened is closed first: it uploads TensorBoard's finished files.
         wanted = sorted(experiment.track, key=lambda config: not isinstance(config, WandbTracker))
         self._wanted = [(config.type, _make(config, say)) for config in wanted]
-        self._files: Sequence[CsvTracker | JsonlTracker] = ()
-        self.trackers: list[Tracker] = []
-        self._names: dict[int, str] = {}
-        """Of those that training goes on without, by `id`: all but the CSV and JSONL files."""
+        self._files: list[CsvTracker | JsonlTracker] = []
+        """Every run has them, and fails where they cannot be written."""
+        self._others: list[tuple[str, Tracker]] = []
+        """Those that training goes on without, with their names."""
 
     def start(self, resume_step: int | None = None) -> None:
         """Open them; one that cannot be opened says why in one line and is left out.
@@ -195,7 +195,6 @@ class Trackers:
         self._files = [CsvTracker(self._columns), JsonlTracker()]
         for file in self._files:
             file.start(self._run, self._experiment, resume_step)
-            self.trackers.append(file)
         for name, tracker in self._wanted:
             try:
                 with user_code("it", hint=""):
@@ -203,14 +202,16 @@ class Trackers:
             except ProximoError as error:
                 self._say(f"not tracked by {name}: {error}")
             else:
-                self.trackers.append(tracker)
-                self._names[id(tracker)] = name
+                self._others.append((name, tracker))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Metrics of one update, to all."""
         # A copy: the files write it later, and hooks may go on with theirs.
         row = {"step": step, **values}
-        self._tell(lambda tracker: tracker.scalars(step, row))
+        for file in self._files:
+            file.scalars(step, row)
+        if self._others:
+            self._tell(lambda tracker: tracker.scalars(step, row))
 
     def flush(self) -> None:
         """Put what the run's own files still hold back on disk."""
@@ -219,31 +220,34 @@ class Trackers:
 
     def video(self, step: int, path: Path) -> None:
         """A finished video file, to all."""
+        for file in self._files:
+            file.video(step, path)
         self._tell(lambda tracker: tracker.video(step, path))
 
     def artifact(self, path: Path) -> None:
         """The final checkpoint's folder, to all."""
+        for file in self._files:
+            file.artifact(path)
         self._tell(lambda tracker: tracker.artifact(path))
 
     def close(self, status: str) -> None:
         """Close all, the last one opened first."""
-        self.trackers.reverse()
+        self._others.reverse()
         self._tell(lambda tracker: tracker.close(status))
-        self.trackers.clear()
+        for file in reversed(self._files):
+            file.close(status)
+        self._others, self._files = [], []
 
     def _tell(self, call: Callable[[Tracker], None]) -> None:
-        """Call every tracker; the CSV and JSONL files may fail the run, another one is left out from then on."""
-        for tracker in list(self.trackers):
-            name = self._names.get(id(tracker))
-            if name is None:
-                call(tracker)
-                continue
+        """Call all but the files; one that fails is left out from then on."""
+        for named in list(self._others):
+            name, tracker = named
             try:
                 with user_code("it", hint=""):
                     call(tracker)
             except ProximoError as error:
                 self._warn(f"no longer tracked by {name}: {error}")
-                self.trackers.remove(tracker)
+                self._others.remove(named)
 
 
 def _make(config: Any, say: Say) -> Tracker:
