@@ -136,7 +136,7 @@ def work(index: int, arm: str, seed: int, folder: Path) -> int:
 
 def learn(args: argparse.Namespace) -> None:
     """Train what is missing, one seed after the other, so that every cell has a row early."""
-    known = {(row["settings"], row["seed"]) for row in read_rows(args.out)}
+    known = {(row.get("settings"), row["seed"]) for row in read_rows(args.out)}
     jobs = []
     for seed, (index, cell), arm in itertools.product(args.seeds or SEEDS, enumerate(CELLS), ARMS):
         name = digest(cell, arm)
@@ -155,7 +155,7 @@ def titled(cell: dict[str, Any]) -> str:
 
 def report(rows: Sequence[Row]) -> str:
     """Learnt therapists, a line per cell and arm, then what they answer; draws the picture too."""
-    mine = {(row["settings"], row["seed"]): row for row in rows}
+    mine = {(row.get("settings"), row["seed"]): row for row in rows}
     found = [
         (cell, arm, [mine[key] for seed in range(1000) if (key := (digest(cell, arm), seed)) in mine])
         for cell, arm in itertools.product(CELLS, ARMS)

@@ -128,6 +128,8 @@ def test_a_summary_is_read_by_layers_that_the_kernels_run():
     assert graph.obs_width == env.spec.obs_spaces[PLAIN_KEY].shape[0]
     all_in_one = experiment_of(TrainingConfig(observation="summary", use_omniscient_wrapper=True))
     assert [wrapper.kwargs for wrapper in all_in_one.env.wrappers] == [{"omniscient": True}]
+    # U is learnt from only so.
+    assert (experiment.policy.normalize_obs, all_in_one.policy.normalize_obs) == (False, True)
     lines = refused(TrainingConfig, observation="all")
     assert lines == ["observation='all': must be one of history, summary"]
 

@@ -149,8 +149,9 @@ def _policy(config: TrainingConfig) -> dict[str, Any]:
         **network,
         "share_encoder": config.share_encoder,
         "memory": memory,
-        # What the agent sees lies in [0, 1]; only the keys of what is hidden have other scales.
-        "normalize_obs": config.use_omniscient_wrapper and config.observation == "history",
+        # What the agent sees lies in [0, 1]. What is hidden has other scales, or differs too little between clients
+        # to be noticed: in a summary a client's U deviates from the next one's by some hundredths.
+        "normalize_obs": config.use_omniscient_wrapper,
     }
 
 
