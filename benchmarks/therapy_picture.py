@@ -8,7 +8,9 @@ from pathlib import Path
 Interval = Sequence[float]
 """Mean, low, high."""
 COLOURS = ("#1d62a8", "#d66818", "#1a8a58", "#8c46a0")
-LEFT, RIGHT, WIDTH = 400, 840, 860
+LEFT, PLOT, MARGIN = 400, 440, 20
+LETTER = 5.6
+"""Width of a letter of a band's name, about."""
 
 
 PAIRED = "success minus complement’s, points (same 1,000 clients, 95 %)"
@@ -24,8 +26,10 @@ def write(
     low = min(-0.02, *(line[2][1] for line in lines))
     high = max(0.02, *(line[2][2] for line in lines))
 
+    left = max(LEFT, round(MARGIN + LETTER * max(len(line[0]) for line in lines)))
+
     def x(value: float) -> float:
-        return LEFT + (RIGHT - LEFT) * (value - low) / (high - low)
+        return left + PLOT * (value - low) / (high - low)
 
     colours = dict(zip(legend, COLOURS, strict=False))
     parts: list[str] = []
@@ -46,7 +50,7 @@ def write(
         if low <= tick / 100 <= high:
             parts.append(f'<text x="{x(tick / 100):.1f}" y="{y + 24}" text-anchor="middle">{tick:+d}</text>')
     parts.append(f'<path d="M{x(0):.1f} 40V{y + 8}" stroke="#282c34"/>')
-    parts.append(f'<text x="{LEFT}" y="{y + 42}">{caption}</text>')
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + 54}" font-size="11" '
+    parts.append(f'<text x="{left}" y="{y + 42}">{caption}</text>')
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + PLOT + MARGIN}" height="{y + 54}" font-size="11" '
     body = f'font-family="sans-serif"><rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>\n'
     path.write_text(head + body, encoding="utf-8")

@@ -6,7 +6,8 @@
 
 Learnt therapists begin from scratch, by PPO alone and without demonstrations. `sees` is shown what every agent is:
 the history; `knows` also U, bond and memory. The final policy treats the same clients as complement does, on seeds
-that no training and no choice of settings has used. What has a row with the same settings is not run again.
+that no training and no choice of settings has used. What has a row with the same settings is not run again;
+`--only 0-sees 1-knows` trains these arms in the cells of these numbers.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ def learn(args: argparse.Namespace) -> None:
     jobs = []
     for seed, (index, cell), arm in itertools.product(args.seeds or SEEDS, enumerate(CELLS), ARMS):
         name = digest(cell, arm)
-        if (name, seed) in known:
+        if (name, seed) in known or f"{index}-{arm}" not in (args.only or [f"{index}-{arm}"]):
             continue
         folder = (args.work / "question" / f"{name}-{seed}").resolve()
         words = [sys.executable, str(Path(__file__).resolve()), "--worker", str(index), arm, str(seed)]
