@@ -28,6 +28,18 @@ def test_rows_are_on_disk_at_once_with_every_digit(tmp_path):
     ]
 
 
+def test_integers_of_any_size(tmp_path):
+    progress, events = (
+        Progress(tmp_path / "progress.csv", ["step", "hash"]),
+        Events(tmp_path / "events.jsonl"),
+    )
+    progress.write({"step": 1, "hash": 2**80})
+    progress.write({"step": 2, "hash": -(2**80)})
+    events.write("update", 1, {"hash": 2**80})
+    assert [row["hash"] for row in rows(progress.path)] == [str(2**80), str(-(2**80))]
+    assert [event["hash"] for event in read_events(events.path)] == [2**80]
+
+
 def test_a_metric_that_comes_late_gets_its_column(tmp_path):
     path = tmp_path / "progress.csv"
     progress = Progress(path, ["step"])

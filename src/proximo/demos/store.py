@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,7 +202,9 @@ def recover() -> None:
         if target.exists():
             remove(left)
         else:
-            left.rename(target)
+            # Another process may be doing the same.
+            with suppress(FileNotFoundError):
+                left.rename(target)
 
 
 def _left(beginning: str) -> Iterator[tuple[Path, str]]:

@@ -245,15 +245,15 @@ def random_baseline(env_config: EnvConfig, episodes: int, seed: int) -> EvalResu
 
 def random_actor(spec: EnvSpec, seed: int) -> Actor:
     """Samples of the action space from its own generators, only allowed actions where there is a mask."""
-    spaces_ = [copy.deepcopy(spec.action_space) for _ in range(spec.num_envs)]
-    for i, space in enumerate(spaces_):
+    samplers = [copy.deepcopy(spec.action_space) for _ in range(spec.num_envs)]
+    for i, space in enumerate(samplers):
         space.seed(rng.integer_seed(seed, "random", i))
 
     def act(obs: Obs, start: Tensor) -> Tensor:
         masks = None if spec.mask_key is None else obs[spec.mask_key].cpu().numpy().astype(bool)
         rows = [
             space.sample() if masks is None else _allowed_sample(space, masks[i].reshape(-1), spec.id)
-            for i, space in enumerate(spaces_)
+            for i, space in enumerate(samplers)
         ]
         return torch.as_tensor(np.stack(rows), device=spec.device)
 

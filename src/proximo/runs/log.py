@@ -19,6 +19,9 @@ from proximo.runs.files import BatchedFile, replace_file, writing
 
 _PLAIN = {float, int}
 _PLAIN_OR_NONE = {*_PLAIN, type(None)}
+_LARGEST = 2.0**62
+"""Rows of smaller numbers go through orjson, whose integers have 64 bits; a row's sum tells, and is not finite where
+a number of it is not."""
 Record = tuple[float, str, int, Mapping[str, Any]]
 """Time, kind, step and fields of an event."""
 
@@ -77,7 +80,7 @@ def _line(cells: Iterable[str]) -> str:
 
 def _row(values: Sequence[float | None]) -> str:
     # Every digit is kept, so that two runs can be compared exactly; numbers need no quotes.
-    if _PLAIN_OR_NONE.issuperset(map(type, values)) and math.isfinite(sum(filter(None, values))):
+    if _PLAIN_OR_NONE.issuperset(map(type, values)) and _small(filter(None, values)):
         return orjson.dumps(values).decode()[1:-1].replace("null", "") + "\n"
     return ",".join(map(_cell, values)) + "\n"
 
@@ -85,7 +88,11 @@ def _row(values: Sequence[float | None]) -> str:
 def _cell(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "" if value is None else repr(float(value))
-    return orjson.dumps(int(value) if isinstance(value, int) else float(value)).decode()
+    return repr(int(value)) if isinstance(value, int) else orjson.dumps(float(value)).decode()
+
+
+def _small(values: Iterable[float]) -> bool:
+    return sum(map(abs, values)) < _LARGEST
 
 
 def _header(path: Path) -> list[str]:
@@ -138,8 +145,8 @@ class Events(BatchedFile[Record]):
 
 
 def _record(head: dict[str, Any], fields: Mapping[str, Any]) -> str:
-    if _PLAIN.issuperset(map(type, fields.values())):
-        # Hundreds a second; it writes null for what is not finite, too.
+    if _PLAIN.issuperset(map(type, fields.values())) and _small(fields.values()):
+        # Hundreds a second.
         return orjson.dumps({**head, **fields}).decode() + "\n"
     return json.dumps({**head, **jsonable(fields)}) + "\n"
 
