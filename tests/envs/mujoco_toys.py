@@ -29,6 +29,13 @@ class Doubling(gym.ActionWrapper):
         return action / 2
 
 
+class Looking(gym.ObservationWrapper):
+    """Passes actions on as they are, but might do anything to the simulation."""
+
+    def observation(self, observation):
+        return observation
+
+
 class Sloped(HopperEnv):
     """Its own reset and simulation constants, Gymnasium's own step."""
 

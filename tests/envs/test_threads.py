@@ -76,6 +76,40 @@ def test_many_copies_over_many_steps():
         assert_same(one.step(action), many.step(action))
 
 
+@pytest.mark.parametrize("order", ["forwards", "backwards", "every second"])
+def test_results_may_be_asked_for_in_any_order(order, monkeypatch):
+    """Two spares for nine copies: what was computed too early for its turn is computed again."""
+    from proximo.envs import threads
+
+    monkeypatch.setattr(threads, "SPARES_A_THREAD", 1)
+    one, many = make("Walker2d-v5", "sync", 9), make("Walker2d-v5", "threads", 9)
+    one.reset(4)
+    many.reset(4)
+    asked = {"forwards": range(9), "backwards": range(8, -1, -1), "every second": range(0, 9, 2)}[order]
+    for action in actions(one, 5):
+        one.step(action)
+        rows = action.numpy()
+        many._begin(rows)
+        for index in asked:
+            base = many._bases[index]
+            base.do_simulation(many._ahead[index], base.frame_skip)
+        for index in asked:
+            expected, got = one._copies.envs[index].unwrapped.data, many._bases[index].data
+            assert np.array_equal(got.qpos, expected.qpos)
+            assert np.array_equal(got.cfrc_ext, expected.cfrc_ext)
+
+
+def test_copies_of_gymnasiums_own_share_a_model():
+    """Half a megabyte each; a class or a wrapper of the user's may write to its model and so keeps it."""
+    many = make("HalfCheetah-v5", "threads", 4)
+    assert len({id(base.model) for base in many._bases}) == 1
+    assert all(base.mujoco_renderer.model is base.model for base in many._bases)
+    own = make(f"{TOYS}:Sloped", "threads", 4)
+    assert len({id(base.model) for base in own._bases}) == 4
+    wrapped = make("Hopper-v5", "threads", 4, wrappers=[{"name": f"{TOYS}:Looking"}])
+    assert len({id(base.model) for base in wrapped._bases}) == 4
+
+
 def test_the_threads_do_the_physics(monkeypatch):
     many = make("HalfCheetah-v5", "threads", 3)
     many.reset(0)

@@ -55,8 +55,9 @@ def make_threads(request: Request) -> VecEnv:
         raise UserError(f"env.backend=threads: {request.config.id}: {reason}; use sync")
     if request.num_envs == 1 or request.render_mode is not None:
         return make_sync(request)
-    envs = [make_single(request.config, training=request.training) for _ in range(request.num_envs)]
-    return threads.ThreadedMujoco(envs, request.config, request.device, request.first_env)
+    config, count = request.config, request.num_envs
+    envs = threads.alike(lambda: make_single(config, training=request.training), count, config)
+    return threads.ThreadedMujoco(envs, config, request.device, request.first_env)
 
 
 def make_gym_vector(request: Request) -> VecEnv:

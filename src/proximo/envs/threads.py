@@ -1,10 +1,10 @@
 """Gymnasium's MuJoCo environments with the physics of all copies in a few threads of this process.
 
 The environments themselves stay as they are and give the same numbers, bit for bit: only their `do_simulation` is
-replaced. When a step begins, the kernels start the simulations of all copies, each in a second `MjData` beside the
-one that the environment shows. The copies are then stepped in turn as ever; where one would simulate, it waits for
-its result, if it is not there yet, and shows the other `MjData`. While Python computes rewards and observations of
-some copies, the threads simulate the others.
+replaced. When a step begins, the kernels start the simulations of all copies, each in another `MjData` than the one
+that the environment shows; a few spare ones go round. The copies are then stepped in turn as ever; where one would
+simulate, it waits for its result, if it is not there yet, and shows that. While Python computes rewards and
+observations of some copies, the threads simulate the next.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ _SIMULATES = ("step", "do_simulation", "_step_mujoco_simulation")
 """Methods that must be Gymnasium's own: another one may do anything to the simulation before it steps."""
 _PASSES_ACTIONS = (OrderEnforcing, TimeLimit, RawEpisode, gym.ObservationWrapper, gym.RewardWrapper)
 MAX_THREADS = 16
+SPARES_A_THREAD = 4
+"""`MjData` beside the shown ones: how far a thread may be ahead of the environment that reads its results."""
 
 
 def is_mujoco(config: EnvConfig) -> bool:
@@ -83,6 +86,25 @@ def _kind(config: EnvConfig) -> Any:
     return target if module and isinstance(target, type) and issubclass(target, module.MujocoEnv) else None
 
 
+def alike(make: Callable[[], GymEnv], count: int, config: EnvConfig) -> list[GymEnv]:
+    """`count` environments that `make` gives; Gymnasium's own keep one model for all, half a megabyte each.
+
+    A model is constants, and nothing of Gymnasium's writes to it; a user's class or wrapper may.
+    """
+    envs = [make()]
+    shared = type(envs[0].unwrapped).__module__.startswith(_OURS) and not config.wrappers
+    for _ in range(1, count):
+        envs.append(make())
+        if shared:
+            _take_model(envs[-1].unwrapped, envs[0].unwrapped)
+    return envs
+
+
+def _take_model(base: Any, other: Any) -> None:
+    base.model = base.mujoco_renderer.model = other.model
+    base.data = base.mujoco_renderer.data = type(base.data)(other.model)
+
+
 class ThreadedMujoco(SyncEnv):
     """Steps `envs` (all alike, MuJoCo's) with their physics in threads; everything else is `SyncEnv`'s.
 
@@ -96,13 +118,11 @@ class ThreadedMujoco(SyncEnv):
         self._copies.arguments = self._begin
         _check_layers(envs[0], config.id)
         self._bases: list[Any] = [env.unwrapped for env in envs]
-        spare = [_second(base) for base in self._bases]
-        self._fleet = _fleet(self._bases, spare)
-        _compare(self._fleet, envs[0], spare[0], config.id)
-        self._bases[0].data, spare[0] = spare[0], self._bases[0].data  # as the fleet has them now
+        self._fleet = _fleet(self._bases)
+        _compare(self._fleet, envs[0], config.id)
         self._ahead: list[Any] = [None] * len(envs)
         for index, base in enumerate(self._bases):
-            base.do_simulation = _simulation(base, spare[index], self._fleet, index, self._ahead)
+            base.do_simulation = _simulation(base, self._fleet, index, self._ahead)
 
     def close(self) -> None:
         """Stop the threads, close every copy."""
@@ -116,31 +136,27 @@ class ThreadedMujoco(SyncEnv):
         return rows
 
 
-def _second(base: Any) -> Any:
-    return type(base.data)(base.model)
-
-
-def _fleet(bases: Sequence[Any], spare: Sequence[Any]) -> Fleet:
+def _fleet(bases: Sequence[Any]) -> Fleet:
     mujoco = importlib.import_module("mujoco")
     folder = Path(str(mujoco.__file__)).parent
     path = find_library(folder)
     if path is None:
         raise UserError(f"env.backend=threads: no libmujoco in {folder}; use sync")
     which = int(mujoco.mjtState.mjSTATE_INTEGRATION)
-    models, data = [base.model for base in bases], [base.data for base in bases]
+    models = [base.model for base in bases]
     size = mujoco.mj_stateSize(models[0], which)
-    workers = min(cores(), len(bases), MAX_THREADS) - 1
-    return Fleet(path, models, data, spare, which, size, workers)
+    threads = min(cores(), len(bases), MAX_THREADS)
+    # Any spare one fits all models of a task: what a step does not write anew is part of the state that is copied.
+    spare = [mujoco.MjData(models[0]) for _ in range(min(len(bases), SPARES_A_THREAD * threads))]
+    return Fleet(path, models, [*(base.data for base in bases), *spare], which, size, threads - 1)
 
 
-def _simulation(
-    base: Any, hidden: Any, fleet: Fleet, index: int, ahead: list[Any]
-) -> Callable[[Any, int], None]:
+def _simulation(base: Any, fleet: Fleet, index: int, ahead: list[Any]) -> Callable[[Any, int], None]:
     """`do_simulation` for one copy: take what the threads have computed for this very action, else simulate."""
     own, model, shown = base.do_simulation, base.model, base.data
 
     def do_simulation(ctrl: Any, n_frames: int) -> None:
-        nonlocal shown, hidden
+        nonlocal shown
         if (
             ctrl is not ahead[index]
             or n_frames != fleet.frames
@@ -151,9 +167,7 @@ def _simulation(
             own(ctrl, n_frames)
             return
         ahead[index] = None
-        fleet.result(index)
-        shown, hidden = hidden, shown
-        base.data = shown
+        base.data = shown = fleet.result(index)
 
     return do_simulation
 
@@ -169,16 +183,19 @@ def _check_layers(env: GymEnv, env_id: str) -> None:
         layer = layer.env
 
 
-def _compare(fleet: Fleet, env: GymEnv, spare: Any, env_id: str) -> None:
+def _compare(fleet: Fleet, env: GymEnv, env_id: str) -> None:
     """One step by the threads and by the environment itself; every episode is seeded, so it leaves no trace."""
     base: Any = env.unwrapped
     guard.reset(env, 0, lambda: f"{env_id}, at reset,")
+    own = copy(base.data)
     ctrl = np.tile(base.action_space.high / 2, (fleet.count, 1))
     fleet.advance(ctrl, base.frame_skip)
-    fleet.result(0)
+    theirs = fleet.result(0)
+    base.data = own
     base.do_simulation(ctrl[0], base.frame_skip)
+    base.data = theirs
     for name in ("qpos", "qvel", "qacc_warmstart", "xpos", "cinert", "cvel", "qfrc_actuator", "cfrc_ext"):
-        if not np.array_equal(getattr(base.data, name), getattr(spare, name)):
+        if not np.array_equal(getattr(own, name), getattr(theirs, name)):
             raise UserError(
                 f"env.backend=threads: {env_id} simulates in another way than its threads ({name} differs after "
                 "one step); use sync"

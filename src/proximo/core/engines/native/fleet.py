@@ -30,12 +30,13 @@ def kernels() -> Any:
     loaded = library()
     if loaded is None or not hasattr(loaded, "proximo_fleet_open"):
         return None
-    loaded.proximo_fleet_open.argtypes = [c_void_p, c_int64, c_int64, c_int64, c_void_p]
+    loaded.proximo_fleet_open.argtypes = [c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_void_p]
     loaded.proximo_fleet_open.restype = c_void_p
     loaded.proximo_fleet_advance.argtypes = [c_void_p, c_void_p, c_int64]
     loaded.proximo_fleet_result.argtypes = [c_void_p, c_int64]
     loaded.proximo_fleet_close.argtypes = [c_void_p]
-    for name in ("advance", "result", "close"):
+    loaded.proximo_fleet_result.restype = c_int64
+    for name in ("advance", "close"):
         getattr(loaded, f"proximo_fleet_{name}").restype = None
     return loaded
 
@@ -47,44 +48,35 @@ def find_library(folder: Path) -> str | None:
 
 
 class Fleet:
-    """N simulations of one task: `data` is what is shown, `spare` as many more `MjData` to step in.
+    """N simulations of one task: the first N of `data` are shown, the others are `MjData` to step in.
 
-    Everything of MuJoCo's is handed in, so that nothing here imports it. `which` selects all that a step depends
-    on (`mjSTATE_INTEGRATION`); `size` is how many numbers that is.
+    Everything of MuJoCo's is handed in, so that nothing here imports it. `models` may be one model many times.
+    `which` selects all that a step depends on (`mjSTATE_INTEGRATION`); `size` is how many numbers that is.
     """
 
     def __init__(
-        self,
-        path: str,
-        models: Sequence[Any],
-        data: Sequence[Any],
-        spare: Sequence[Any],
-        which: int,
-        size: int,
-        workers: int,
+        self, path: str, models: Sequence[Any], data: Sequence[Any], which: int, size: int, workers: int
     ) -> None:
         loaded = ctypes.CDLL(path)
         addresses = [ctypes.cast(getattr(loaded, name), c_void_p) for name in _FUNCTIONS]
-        states = np.empty((len(models), size))
-        pointers = np.array(
-            [
-                [m._address, d._address, s._address, d.ctrl.ctypes.data, s.ctrl.ctypes.data, row.ctypes.data]
-                for m, d, s, row in zip(models, data, spare, states, strict=True)
-            ],
-            np.uint64,
-        )
         functions = CallMujoco(*addresses, which)
         count, controls = len(models), int(models[0].nu)
+        states = np.empty((count, size))
+        simulations = [[m._address, row.ctypes.data] for m, row in zip(models, states, strict=True)]
+        pairs = [[d._address, d.ctrl.ctypes.data] for d in data]
+        pointers = [np.array(rows, np.uint64) for rows in (simulations, pairs)]
+        spares, places = len(data) - count, [rows.ctypes.data for rows in pointers]
         handle = kernels().proximo_fleet_open(
-            ctypes.byref(functions), count, controls, workers, pointers.ctypes.data
+            ctypes.byref(functions), count, controls, spares, workers, *places
         )
         self._handle = c_void_p(handle)
         self._advance, self._result = kernels().proximo_fleet_advance, kernels().proximo_fleet_result
+        self.data = list(data)
         self.count, self._shape = count, (count, controls)
         self.frames = 0
         """Of the step under way."""
         # What the threads may be writing to must live until they have stopped.
-        kept = (states, list(models), list(data), list(spare))
+        kept = (states, list(models), self.data)
         self._close = weakref.finalize(self, _close, self._handle, kept)
 
     def advance(self, ctrl: npt.NDArray[Any], frames: int) -> None:
@@ -94,9 +86,9 @@ class Fleet:
         self.frames = frames
         self._advance(self._handle, rows.ctypes.data, frames)
 
-    def result(self, index: int) -> None:
-        """Wait for one simulation; from now on its other `MjData` is the one shown."""
-        self._result(self._handle, index)
+    def result(self, index: int) -> Any:
+        """Wait for one simulation; the `MjData` that it shows from now on. The one before may be stepped in."""
+        return self.data[self._result(self._handle, index)]
 
     def close(self) -> None:
         """Stop the threads."""

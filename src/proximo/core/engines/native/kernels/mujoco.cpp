@@ -1,9 +1,9 @@
 // Steps many MuJoCo simulations by a few threads, while the caller reads the results one after the other.
 //
-// Every simulation has two mjData: the one that Python shows (`front`) and the one that the next step is computed in
-// (`back`), so that what an environment reads before its step is still there. `advance` hands out all steps, the
-// workers take the simulations from the first on; `result` waits for one, stepping others from the last on meanwhile,
-// and exchanges its two mjData. MuJoCo is not linked: its functions come as addresses.
+// What an environment reads before its step must still be there while the step is computed, so a step is computed in
+// another mjData than the one that Python shows. A few spare ones go round: a simulation takes one when its step
+// begins, and gives back the one it showed when its result is asked for. Steps are begun in the order in which the
+// caller asks. MuJoCo is not linked: its functions come as addresses.
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
@@ -24,22 +24,33 @@ struct Mujoco {
     int64_t which;  // everything that a step depends on
 };
 
-struct alignas(64) Simulation {
+struct Data {
+    void *data;
+    double *ctrl;
+};
+
+enum Stage { IDLE, WAITING, RUNNING, DONE };
+
+struct Simulation {
     const void *model;
-    void *front, *back;
-    double *front_ctrl, *back_ctrl;
     double *state;
-    std::atomic<uint64_t> taken, done;
+    int64_t shown, next;  // indices of mjData; `next` while RUNNING or DONE
+    std::atomic<int> stage;
 };
 
 struct Fleet {
     Mujoco mujoco;
     int64_t count, controls, workers;
     Simulation *simulations;
+    Data *data;
     pthread_t *threads;
     // Of the round under way; written by the caller between rounds only.
     double *ctrl;
     int64_t frames;
+    // Under `busy`: the spare mjData, the first simulation that may wait, the changes of a stage but RUNNING to DONE.
+    std::atomic_flag busy;
+    int64_t *spare;
+    std::atomic<int64_t> spares, first;
     std::atomic<uint64_t> round;
     std::atomic<int> sleeping;
     std::atomic<bool> stop;
@@ -64,19 +75,81 @@ void breathe() {
 #endif
 }
 
-// Steps simulation n of this round unless another thread has taken it.
-bool attempt(Fleet &f, int64_t n, uint64_t round) {
+// Turns of a wait; whoever is waited for may have lost its core to another process, or be in no hurry.
+struct Patience {
+    int turns = 0;
+    void wait() {
+        if (++turns > 4096) {
+            const timespec nap = {0, 50000};
+            nanosleep(&nap, 0);
+        } else if (turns % 256 == 0) {
+            sched_yield();
+        }
+        breathe();
+    }
+};
+
+struct Hold {
+    Fleet &f;
+    explicit Hold(Fleet &fleet) : f(fleet) {
+        for (Patience p; f.busy.test_and_set(std::memory_order_acquire);) p.wait();
+    }
+    ~Hold() { f.busy.clear(std::memory_order_release); }
+};
+
+void begin(Simulation &s, int64_t data) {
+    s.next = data;
+    s.stage.store(RUNNING, std::memory_order_relaxed);
+}
+
+void compute(Fleet &f, int64_t n) {
     Simulation &s = f.simulations[n];
-    uint64_t before = round - 1;
-    if (!s.taken.compare_exchange_strong(before, round)) return false;
     const Mujoco &m = f.mujoco;
-    m.get(s.model, s.front, s.state, (int)m.which);
-    m.set(s.model, s.back, s.state, (int)m.which);
-    for (int64_t k = 0; k < f.controls; k++) s.back_ctrl[k] = f.ctrl[n * f.controls + k];
-    for (int64_t k = 0; k < f.frames; k++) m.step(s.model, s.back);
-    m.forces(s.model, s.back);
-    s.done.store(round, std::memory_order_release);
-    return true;
+    Data &to = f.data[s.next];
+    m.get(s.model, f.data[s.shown].data, s.state, (int)m.which);
+    m.set(s.model, to.data, s.state, (int)m.which);
+    for (int64_t k = 0; k < f.controls; k++) to.ctrl[k] = f.ctrl[n * f.controls + k];
+    for (int64_t k = 0; k < f.frames; k++) m.step(s.model, to.data);
+    m.forces(s.model, to.data);
+    s.stage.store(DONE, std::memory_order_release);
+}
+
+enum Answer { TOOK, NO_SPARE, NONE_WAITS };
+
+// Steps the first simulation that waits.
+Answer help(Fleet &f) {
+    if (f.first.load(std::memory_order_relaxed) == f.count) return NONE_WAITS;
+    if (!f.spares.load(std::memory_order_relaxed)) return NO_SPARE;
+    int64_t n;
+    {
+        Hold hold(f);
+        while (f.first < f.count && f.simulations[f.first].stage.load(std::memory_order_relaxed) != WAITING) f.first++;
+        if (f.first == f.count) return NONE_WAITS;
+        if (!f.spares) return NO_SPARE;
+        n = f.first++;
+        begin(f.simulations[n], f.spare[--f.spares]);
+    }
+    compute(f, n);
+    return TOOK;
+}
+
+// Steps simulation n unless another thread has begun it.
+void insist(Fleet &f, int64_t n) {
+    {
+        Hold hold(f);
+        if (f.simulations[n].stage.load(std::memory_order_relaxed) != WAITING) return;
+        int64_t from = -1;
+        for (int64_t k = 0; !f.spares && from < 0 && k < f.count; k++)
+            if (f.simulations[k].stage.load(std::memory_order_acquire) == DONE) from = k;
+        if (from >= 0) {
+            // A result that nobody has asked for in its turn; it is computed again if somebody does.
+            f.spare[f.spares++] = f.simulations[from].next;
+            f.simulations[from].stage.store(WAITING, std::memory_order_relaxed);
+        }
+        if (!f.spares) return;  // those under way have them
+        begin(f.simulations[n], f.spare[--f.spares]);
+    }
+    compute(f, n);
 }
 
 uint64_t next_round(Fleet &f, uint64_t seen) {
@@ -99,8 +172,12 @@ void *work(void *given) {
     Fleet &f = *(Fleet *)given;
     for (uint64_t round = 0;;) {
         round = next_round(f, round);
-        if (f.stop.load()) return 0;
-        for (int64_t n = 0; n < f.count; n++) attempt(f, n, round);
+        Patience patience;
+        for (Answer answer = TOOK; answer != NONE_WAITS;) {
+            if (f.stop.load()) return 0;
+            answer = help(f);
+            if (answer == NO_SPARE) patience.wait();
+        }
     }
 }
 
@@ -111,35 +188,39 @@ void wake(Fleet &f) {
     pthread_mutex_unlock(&f.lock);
 }
 
-void await(Fleet &f, int64_t n, uint64_t round) {
-    Simulation &s = f.simulations[n];
-    int64_t last = f.count - 1;
-    for (int turns = 0; s.done.load(std::memory_order_acquire) != round;) {
-        while (last >= 0 && !attempt(f, last, round)) last--;
-        if (last >= 0) continue;
-        // Its thread may have lost its core to another process.
-        if (++turns % 256 == 0) sched_yield();
-        breathe();
+// Gives up what is left of a round, as where an environment raised.
+void drop_rest(Fleet &f) {
+    Hold hold(f);
+    for (int64_t n = 0; n < f.count; n++) {
+        Simulation &s = f.simulations[n];
+        for (Patience p; s.stage.load(std::memory_order_acquire) == RUNNING;) p.wait();
+        if (s.stage.load(std::memory_order_relaxed) == DONE) f.spare[f.spares++] = s.next;
+        s.stage.store(IDLE, std::memory_order_relaxed);
     }
 }
 
 }  // namespace
 
-// `count` simulations with `controls` controls each and `workers` threads beside the caller's, fewer where the system
-// gives fewer. `pointers` [count][6]: model, the data shown, the data beside it, the controls of both, memory for a state.
-EXPORT void *proximo_fleet_open(const void *mujoco, int64_t count, int64_t controls, int64_t workers, void **pointers) {
+// `count` simulations with `controls` controls each, stepped in `spares` more mjData than they show, by `workers`
+// threads beside the caller's, fewer where the system gives fewer. `simulations` [count][2]: model, memory for a state.
+// `data` [count + spares][2]: mjData and its controls, those that are shown first.
+EXPORT void *proximo_fleet_open(const void *mujoco, int64_t count, int64_t controls, int64_t spares, int64_t workers,
+                                void **simulations, void **data) {
     Fleet *f = (Fleet *)calloc(1, sizeof(Fleet));
     f->mujoco = *(const Mujoco *)mujoco;
-    f->count = count, f->controls = controls;
-    f->simulations = (Simulation *)aligned_alloc(64, sizeof(Simulation) * count);
+    f->count = count, f->controls = controls, f->spares = spares;
+    f->simulations = (Simulation *)calloc(count, sizeof(Simulation));
+    f->data = (Data *)calloc(count + spares, sizeof(Data));
+    f->spare = (int64_t *)calloc(count + spares, sizeof(int64_t));
     f->threads = (pthread_t *)calloc(workers + 1, sizeof(pthread_t));
     f->ctrl = (double *)calloc(count * controls + 1, sizeof(double));
     for (int64_t n = 0; n < count; n++) {
-        void **p = pointers + 6 * n;
         Simulation &s = f->simulations[n];
-        s.model = p[0], s.front = p[1], s.back = p[2];
-        s.front_ctrl = (double *)p[3], s.back_ctrl = (double *)p[4], s.state = (double *)p[5];
-        s.taken.store(0), s.done.store(0);
+        s.model = simulations[2 * n], s.state = (double *)simulations[2 * n + 1], s.shown = n;
+    }
+    for (int64_t n = 0; n < count + spares; n++) {
+        f->data[n] = {data[2 * n], (double *)data[2 * n + 1]};
+        if (n >= count) f->spare[n - count] = n;
     }
     pthread_mutex_init(&f->lock, 0);
     pthread_cond_init(&f->woken, 0);
@@ -150,23 +231,35 @@ EXPORT void *proximo_fleet_open(const void *mujoco, int64_t count, int64_t contr
 // Begins a step of `frames` frames of all simulations with the controls [count][controls].
 EXPORT void proximo_fleet_advance(void *fleet, const double *ctrl, int64_t frames) {
     Fleet &f = *(Fleet *)fleet;
-    const uint64_t round = f.round.load();
-    for (int64_t n = 0; n < f.count; n++) await(f, n, round);  // some may be left where an environment raised
+    drop_rest(f);
     memcpy(f.ctrl, ctrl, sizeof(double) * f.count * f.controls);
     f.frames = frames;
-    f.round.store(round + 1);
+    {
+        Hold hold(f);
+        f.first = 0;
+        for (int64_t n = 0; n < f.count; n++) f.simulations[n].stage.store(WAITING, std::memory_order_relaxed);
+    }
+    f.round.fetch_add(1);
     wake(f);
 }
 
-// Waits for simulation n and exchanges its two mjData.
-EXPORT void proximo_fleet_result(void *fleet, int64_t n) {
+// Waits for simulation n, stepping others meanwhile; returns which mjData it shows from now on.
+EXPORT int64_t proximo_fleet_result(void *fleet, int64_t n) {
     Fleet &f = *(Fleet *)fleet;
     Simulation &s = f.simulations[n];
-    await(f, n, f.round.load());
-    void *data = s.front;
-    double *ctrl = s.front_ctrl;
-    s.front = s.back, s.front_ctrl = s.back_ctrl;
-    s.back = data, s.back_ctrl = ctrl;
+    int stage;
+    for (Patience p; (stage = s.stage.load(std::memory_order_acquire)) != DONE;) {
+        if (stage == IDLE) return s.shown;
+        if (stage == WAITING)
+            insist(f, n);
+        else if (help(f) != TOOK)
+            p.wait();
+    }
+    Hold hold(f);
+    f.spare[f.spares++] = s.shown;
+    s.shown = s.next;
+    s.stage.store(IDLE, std::memory_order_relaxed);
+    return s.shown;
 }
 
 EXPORT void proximo_fleet_close(void *fleet) {
@@ -177,5 +270,5 @@ EXPORT void proximo_fleet_close(void *fleet) {
     for (int64_t n = 0; n < f->workers; n++) pthread_join(f->threads[n], 0);
     pthread_mutex_destroy(&f->lock);
     pthread_cond_destroy(&f->woken);
-    free(f->simulations), free(f->threads), free(f->ctrl), free(f);
+    free(f->simulations), free(f->data), free(f->spare), free(f->threads), free(f->ctrl), free(f);
 }
