@@ -98,25 +98,34 @@ def test_a_failing_seed_is_told_and_sets_the_exit_code(tmp_path: Path) -> None:
     assert "seed 0: failed with exit code 2\nseed 1: failed with exit code 2\n" in done.stdout
 
 
-def test_an_interrupt_reaches_the_seeds_and_leaves_checkpoints(tmp_path: Path) -> None:
-    words = [
-        "train",
-        "CartPole-v1",
-        "ppo.total_steps=1e7",
-        "eval.num_evals=0",
-        "--untuned",
-        "seeds=2",
-        "jobs=1",
-    ]
+ENDLESS = [
+    "train",
+    "CartPole-v1",
+    "ppo.total_steps=1e7",
+    "eval.num_evals=0",
+    "--untuned",
+    "seeds=2",
+    "jobs=1",
+]
+BACKGROUND = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+"""What a script's `command &` does to the command."""
+
+
+@pytest.mark.parametrize(
+    ("before", "number"), [([], signal.SIGINT), ([], signal.SIGTERM), (BACKGROUND, signal.SIGINT)]
+)
+def test_a_signal_reaches_the_seeds_and_leaves_checkpoints(
+    before: list[str], number: int, tmp_path: Path
+) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "proximo", *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        [*before, sys.executable, "-m", "proximo", *ENDLESS], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     try:
         for line in process.stdout:
             if re.search(r"^\[seed 0\] +[\d,]+ of ", line):
                 break
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, _ = process.communicate(timeout=60)
     finally:
         process.kill()
@@ -124,3 +133,17 @@ def test_an_interrupt_reaches_the_seeds_and_leaves_checkpoints(tmp_path: Path) -
     assert "stopped at step" in out
     assert "seed 1: interrupted" in out
     assert list((tmp_path / "runs").glob("CartPole-v1/*/checkpoints/*/policy.safetensors"))
+
+
+def test_seeds_can_be_interrupted_before_they_train(capfd: pytest.CaptureFixture[str]) -> None:
+    """In a job that ignores SIGINT, too: else a seed that has no handler yet would train to its end."""
+    send = "os.kill(os.getppid(), signal.SIGINT)"
+    script = f"import os, signal; print('here', flush=True); signal.alarm(30); {send}; signal.pause()"
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        codes = seeds._run_all({s: [sys.executable, "-c", script] for s in (3, 4)}, jobs=1)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, old)
+    assert codes == {3: 130, 4: 130}
+    assert "[seed 3] here" in capfd.readouterr().out

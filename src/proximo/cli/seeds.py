@@ -18,8 +18,11 @@ from typing import Any
 from proximo.config import text
 from proximo.config.experiment import Experiment, WandbTracker
 from proximo.errors import UserError
+from proximo.runs.signals import stop_on_signals
 
 INTERRUPTED = 130
+Line = tuple[int | None, str | None]
+"""A seed and what it printed, None when it has ended; or None and the name of a signal that came."""
 
 
 @dataclass(frozen=True)
@@ -106,37 +109,41 @@ def _grouped(experiment: Experiment) -> list[str]:
 
 
 def _run_all(commands: dict[int, list[str]], jobs: int, told: Collection[str] = ()) -> dict[int, int]:
-    """Exit code per seed, `jobs` processes at a time; an interrupt is passed on once, and waited for."""
-    waiting, codes = list(commands), dict[int, int]()
+    """Exit code per seed, `jobs` processes at a time; a signal to stop is passed on to them, and waited for.
+
+    They begin with SIGINT as usual even where this process got it ignored, as background jobs of a script do:
+    what is handled here is not inherited.
+    """
+    waiting, codes, stopping = list(commands), dict[int, int](), False
     running: dict[int, subprocess.Popen[str]] = {}
-    lines: queue.Queue[tuple[int, str | None]] = queue.Queue()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        while waiting or running:
-            try:
+    # A handler may put into a simple queue, whatever it interrupts; into `queue.Queue` it may not.
+    lines: queue.SimpleQueue[Line] = queue.SimpleQueue()
+    with stop_on_signals(lambda name: lines.put((None, name))):
+        try:
+            while waiting or running:
                 while waiting and len(running) < jobs:
                     seed = waiting.pop(0)
                     running[seed] = _start(commands[seed], seed, lines)
-                seed, line = lines.get()
-                if line is None:
-                    codes[seed] = running.pop(seed).wait()
+                of, line = lines.get()
+                if of is None:
+                    stopping = True
+                    codes.update(dict.fromkeys(waiting, INTERRUPTED))
+                    waiting = []
+                    for process in running.values():
+                        process.send_signal(signal.SIGINT)
+                elif line is None:
+                    code = running.pop(of).wait()
+                    # Below 0: the signal came before it had begun to train.
+                    codes[of] = INTERRUPTED if stopping and code < 0 else code
                 elif line not in told:
-                    print(f"[seed {seed}] {line}", flush=True)
-            except KeyboardInterrupt:
-                codes.update(dict.fromkeys(waiting, INTERRUPTED))
-                waiting = []
-                for process in running.values():
-                    process.send_signal(signal.SIGINT)
-    finally:
-        for process in running.values():
-            process.terminate()
-        signal.signal(signal.SIGTERM, before)
+                    print(f"[seed {of}] {line}", flush=True)
+        finally:
+            for process in running.values():
+                process.terminate()
     return codes
 
 
-def _start(
-    command: list[str], seed: int, lines: queue.Queue[tuple[int, str | None]]
-) -> subprocess.Popen[str]:
+def _start(command: list[str], seed: int, lines: queue.SimpleQueue[Line]) -> subprocess.Popen[str]:
     # A session of its own, so that Ctrl-C reaches it through us, once, and it can write its checkpoint.
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
