@@ -255,6 +255,26 @@ def test_a_second_run_reuses_the_clone(again, capsys):
     assert second["mix_ratio"] == 0.25
 
 
+def test_the_log_says_what_was_run(again):
+    """Where a setting overrules an option or an entry of hparam.yml, the option was not what was run."""
+    options = ["--mix_ratio", "0.25", "--warm_start_steps", "64", "--rho_bar", "0.8", "--bc_coeff", "0.01"]
+    settings = [
+        "demos.data.mix_ratio=0.75",
+        "warm_start_steps=128",
+        "losses.cloning.weight=0",
+        "ppo.clip=0.3",
+    ]
+    assert main([*COMMAND, *options, *settings, "-q"]) == 0
+    entry = entries()[-1]
+    ran = Run.open(entry["run"]).experiment()
+    assert entry["mix_ratio"] == ran.demos["data"].mix_ratio == 0.75
+    assert entry["rho_bar"] == ran.demos["data"].rho_bar == 0.8
+    assert entry["warm_start_steps"] == ran.warm_start_steps == 128
+    assert entry["bc_coeff"] == ran.losses["cloning"].weight == 0
+    assert entry["hyperparameters"]["hybrid"]["ppo"]["clip"] == ran.ppo.clip == 0.3
+    assert "clip" not in entry["hyperparameters"]["bc"]["ppo"]
+
+
 def test_skipping_uses_it_and_forcing_does_not(again, capsys):
     assert main([*COMMAND, "--skip_bc", "--seed", "4"]) == 0
     assert "epoch 1 of" not in capsys.readouterr().out

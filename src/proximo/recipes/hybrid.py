@@ -96,6 +96,7 @@ class _Pipeline:
         self._check_deviation(data)
         # Before hours of cloning, not after them.
         plan = self._plan(data, env, Path("clone.zip"), "board")
+        self._note_settings(plan)
         self._check_scratch(plan)
         stage = CloneStage(self.config, self.resolved.bc, self.state, self.verbosity, self.ask)
         clone, epoch = stage.run(data, env, plan)
@@ -104,6 +105,15 @@ class _Pipeline:
         self.facts["train_loss"] = epoch.train_loss
         self.say(f"clone: epoch {epoch.epoch}, val_loss {epoch.val_loss:.4f}: {clone}")
         return self._hybrid(data, env, clone)
+
+    def _note_settings(self, plan: Experiment) -> None:
+        """The log says what is run, where a setting overrules an option or an entry."""
+        self.facts |= hybrid_stages.as_run(plan)
+        with_settings = hybrid_stages.with_settings
+        self.facts["hyperparameters"] = {
+            "bc": with_settings(self.resolved.bc, hybrid_stages.for_clone(self.config)),
+            "hybrid": with_settings(self.resolved.hybrid, hybrid_stages.for_hybrid(self.config)),
+        }
 
     def _check_deviation(self, data: Dataset) -> None:
         """A policy of choices has no deviation: what a shared entry says of it is left out, an option is refused."""
@@ -120,7 +130,6 @@ class _Pipeline:
             )
         self.say(f"log_std_subtract: 0, not as {origin} says, for actions are choices")
         self.config = replace(self.config, log_std_subtract=0.0)
-        self.facts["log_std_subtract"] = 0.0
 
     def _environment(self, data: Dataset) -> EnvConfig:
         """The task, from the data set or, where that does not say it, from `env.id=…`."""

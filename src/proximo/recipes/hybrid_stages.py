@@ -35,6 +35,17 @@ OF_EPOCHS = ("ppo.total_steps", "ppo.num_steps", f"demos.{NAME}.segment")
 """What of cloning follows from its number of epochs and batch size."""
 
 
+IN_PLAN = {
+    "mix_ratio": f"demos.{NAME}.mix_ratio",
+    "rho_bar": f"demos.{NAME}.rho_bar",
+    "c_bar": f"demos.{NAME}.c_bar",
+    "bc_coeff": f"losses.{CLONING}.weight",
+    "log_std_subtract": "log_std_subtract",
+    "warm_start_steps": "warm_start_steps",
+}
+"""Where an argument stands in the hybrid's experiment; a setting may say otherwise there."""
+
+
 def for_clone(config: HybridConfig) -> list[str]:
     """The settings of the command line that are the clone's."""
     return [item for stage, item in _settings(config) if stage in ("bc", "both")]
@@ -174,6 +185,19 @@ def hybrid_experiment(
         tree["checkpoint"] = {"every": max(1, int(total) // 100)} | tree.get("checkpoint", {})
     tree["track"] = _with_board(tree.get("track", []), board)
     return load_experiment(tree)
+
+
+def as_run(plan: Experiment) -> dict[str, Any]:
+    """Arguments of the pipeline as the hybrid takes them, settings included."""
+    return {name: overrides.get(plan, path) for name, path in IN_PLAN.items()}
+
+
+def with_settings(entry: Entry, settings: Sequence[str]) -> dict[str, Any]:
+    """An hparam entry's hyper-parameters with the settings of the command line over them."""
+    tree = copy.deepcopy(entry.data)
+    for item in settings:
+        overrides.apply(tree, item)
+    return tree
 
 
 def check_same_networks(clone: PolicyConfig, plan: Experiment, name: str) -> None:
