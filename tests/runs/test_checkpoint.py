@@ -1,6 +1,7 @@
 """Checkpoints: what goes in comes out; nothing half-written is ever taken for one."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -237,6 +238,31 @@ def test_pointers_and_pruning(tmp_path):
     assert checkpoint.pointed(run, "last") is None
     (run / "best").write_text("{")
     assert checkpoint.pointed(run, "best") is None
+
+
+@pytest.mark.parametrize(
+    "target", ["../../x", "/x", "checkpoints/../../x", "checkpoints/1/../../../x", "x", 5]
+)
+def test_a_pointer_stays_in_its_run(tmp_path, target):
+    """A run may come from anybody: what its files name is never read from elsewhere."""
+    run = run_with(tmp_path / "runs" / "a", 1)
+    checkpoint.save(tmp_path / "x", {"a": 1})
+    checkpoint.save(run / "x", {"a": 1})
+    (run / "best").write_text(json.dumps({"checkpoint": target}))
+    with pytest.raises(UserError, match=r"/best: names .* no checkpoint of its own run") as caught:
+        checkpoint.pointed(run, "best")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_lists_no_file_elsewhere(tmp_path):
+    folder = tmp_path / "1"
+    checkpoint.save(folder, {"a": torch.ones(1)})
+    (tmp_path / "other").write_bytes(b"secret")
+    head = json.loads((folder / "state.json").read_text())
+    head["files"]["../other"] = hashlib.sha256(b"secret").hexdigest()
+    (folder / "state.json").write_text(json.dumps(head))
+    with pytest.raises(UserError, match=r"state\.json was changed"):
+        checkpoint.verify(folder)
 
 
 def test_pruning_never_takes_the_newest(tmp_path):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ from proximo.runs.files import replace_file, sync_folder, write_synced, writing
 FORMAT = "proximo-checkpoint"
 VERSION = 1
 STATE_FILE = "state.json"
+_OWN = re.compile(r"checkpoints/\d+")
 _TEMPORARY, _REPLACED, _TRASH = ".tmp-", ".old-", ".trash-"
 
 
@@ -185,6 +187,8 @@ def _read_head(folder: Path) -> dict[str, Any]:
         )
     shape = {"step": int, "meta": dict, "files": dict, "parts": dict}
     whole = all(isinstance(head.get(key), kind) for key, kind in shape.items())
+    # Ours have no folders inside; another name could lead to a file elsewhere.
+    whole = whole and not any("/" in name for name in head["files"])
     if not whole or _tree_hash(head["parts"]) != head.get("parts_sha256"):
         raise UserError(f"checkpoint {folder} is corrupt: {STATE_FILE} was changed")
     return head
@@ -233,14 +237,24 @@ def point(run_dir: Path, name: str, folder: Path, note: Mapping[str, float] | No
 
 
 def pointed(run_dir: Path, name: str) -> Path | None:
-    """The checkpoint that `best` or `last` names; None where the pointer or its checkpoint is missing."""
+    """The checkpoint that `best` or `last` names; None where the pointer or its checkpoint is missing.
+
+    Raises: UserError where it names anything but a checkpoint of this run, as somebody else's file may.
+    """
     try:
         content = json.loads((run_dir / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     target = content.get("checkpoint") if isinstance(content, dict) else None
+    if not target:
+        return None
+    if not _OWN.fullmatch(str(target)):
+        raise UserError(
+            f"{run_dir / name}: names {str(target)[:80]!r}, no checkpoint of its own run; get the run again, or "
+            "delete this file"
+        )
     folder = run_dir / str(target)
-    return folder if target and folder.is_dir() else None
+    return folder if folder.is_dir() else None
 
 
 def prune(run_dir: Path, keep: int) -> list[Path]:
