@@ -1,7 +1,13 @@
 """A run in one file: what comes back is what was packed, and nothing else is ever read from it."""
 
+import errno
 import json
 import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -132,6 +138,54 @@ def test_damage_and_other_zips_give_one_line(trained, tmp_path, capsys):
         said = capsys.readouterr().err
         assert words in said
         assert said.count("\n") == 1
+
+
+def test_a_pointer_in_it_leads_to_nothing_outside(trained, tmp_path, capsys):
+    run, file = trained
+    bad = tmp_path / "bad.zip"
+    with zipfile.ZipFile(file) as source, zipfile.ZipFile(bad, "w") as target:
+        for entry in source.namelist():
+            if entry != "best":
+                target.writestr(entry, source.read(entry))
+        target.writestr("best", json.dumps({"checkpoint": f"../..{run}/checkpoints/128"}))
+    assert main(["eval", str(bad), "--episodes", "1"]) == 2
+    said = capsys.readouterr().err
+    assert "no checkpoint of its own run" in said
+    assert said.count("\n") == 1
+
+
+LITTLE_ROOM = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+from proximo.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_no_room_to_unpack_it_is_one_line(trained, tmp_path):
+    """A file that may not grow fails in the middle, as on a disk that others fill meanwhile."""
+    done = subprocess.run(
+        [sys.executable, "-c", LITTLE_ROOM, "eval", str(trained[1])],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1, done.stderr
+    assert re.fullmatch(r"error: cannot write \S+/experiment\.yaml: file too large; .*\n", done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_room_for_a_temporary_folder_is_one_line(trained, tmp_path, monkeypatch, capsys):
+    def fail(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    copy = shutil.copy(trained[1], tmp_path / "copy.zip")
+    monkeypatch.setattr(tempfile, "mkdtemp", fail)
+    assert main(["eval", str(copy)]) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"error: cannot write \S+: no space left on device; free some space\n", said)
 
 
 @pytest.mark.parametrize("kind", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])

@@ -71,12 +71,13 @@ def pack_run(archive: Path, run: Path, folders: Sequence[Path]) -> Path:
 def opened(archive: Path) -> Path:
     """The run in `archive`, unpacked into a temporary folder that goes with this process.
 
-    Raises: UserError where it is damaged, or holds what no run of ours has.
+    Raises: UserError where it is damaged, or holds what no run of ours has; RunError (disk full).
     """
     status = archive.stat()
     key = (str(archive.resolve()), status.st_mtime_ns, status.st_size)
     if key not in _unpacked:
-        folder = Path(tempfile.mkdtemp(prefix="proximo-"))
+        with writing(Path(os.environ.get("TMPDIR", "/tmp"))):
+            folder = Path(tempfile.mkdtemp(prefix="proximo-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         _unpack(archive, folder)
         _unpacked[key] = folder
@@ -126,15 +127,16 @@ def _unpack(archive: Path, folder: Path) -> None:
                 )
             for entry in entries:
                 target = folder / entry.filename
-                with writing(target):
+                with writing(target), file.open(entry) as source:
                     target.parent.mkdir(parents=True, exist_ok=True)
-                with file.open(entry) as source, target.open("wb") as copy:
-                    shutil.copyfileobj(source, copy)
+                    with target.open("wb") as copy:
+                        shutil.copyfileobj(source, copy)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
         raise UserError(f"{archive}: is damaged ({error}); copy it again") from error
     except RuntimeError as error:
         raise UserError(f"{archive}: cannot be read: {error}") from error
-    (folder / "checkpoints").mkdir(exist_ok=True)
+    with writing(folder):
+        (folder / "checkpoints").mkdir(exist_ok=True)
 
 
 def _known(name: str) -> bool:
