@@ -10,6 +10,7 @@ from proximo.core.evaluate import evaluate
 from proximo.core.timer import Timer
 from proximo.demos.dataset import Dataset
 from proximo.demos.source import DemoSource
+from proximo.recipes.hybrid_hooks import validation_loss
 
 ENDS = (3, 4, 20, 41, 63)
 ROWS = 64
@@ -95,3 +96,22 @@ def test_learning_begins_at_ratio_one(memory, length):
     for batch in batches:
         output = made.policy.compute(batch.obs, batch.state, batch.start)
         torch.testing.assert_close(output.dist.log_prob(batch.action), batch.logp_old, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("memory", ["none", "gru", "lstm"])
+def test_a_validation_remembers_whole_episodes(memory, monkeypatch):
+    """However many rows are read at a time: the loss is that of each episode by itself."""
+    monkeypatch.setattr("proximo.demos.source.READ_ROWS", 10)
+    policy, data = built(memory, 4).policy, dataset()
+    pieces = list(DemoSource(data, ROWS, 1, seed=0).in_order(policy))
+    assert torch.equal(torch.cat([piece.obs["obs"] for piece in pieces])[:, 0], data.obs["obs"])
+    assert len(pieces) > 2
+    total, first = 0.0, 0
+    for end in ENDS:
+        obs, action = data.take(torch.arange(first, end + 1)[:, None])
+        start = torch.zeros(action.shape, dtype=torch.bool)
+        with torch.no_grad():
+            dist = policy.compute(obs, policy.initial_state(1), start).dist
+        total -= float(dist.log_prob(action).double().sum())
+        first = end + 1
+    assert validation_loss(policy, data) == pytest.approx(total / ROWS, rel=1e-6)

@@ -5,6 +5,7 @@ Shapes: `M` recorded rows, `T` steps and `N` columns of a rollout.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -96,10 +97,15 @@ class DemoSource:
         return rollout
 
     def in_order(self, policy: Policy) -> Iterator[Rollout]:
-        """All rows once, one episode after the other, `[K, 1]` each."""
-        for first in range(0, self.dataset.rows, READ_ROWS):
-            index = torch.arange(first, min(first + READ_ROWS, self.dataset.rows))[:, None]
+        """All rows once, one episode after the other, `[K, 1]` each; a memory gets whole episodes."""
+        rows = self.dataset.rows
+        pauses = (self._done.nonzero().flatten() + 1).tolist() if policy.recurrent else range(1, rows + 1)
+        first = 0
+        while first < rows:
+            last = pauses[min(bisect_left(pauses, first + READ_ROWS), len(pauses) - 1)]
+            index = torch.arange(first, last)[:, None]
             yield self._rollout(policy, index, torch.ones(index.shape, dtype=torch.bool))
+            first = last
 
     def sample(self, policy: Policy, rows: int) -> Rollout:
         """About `rows` rows, evenly spread over the data, `[K, 1]`."""
