@@ -25,7 +25,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         help="record, download and examine demonstrations",
         description="Data sets of demonstrations, in Minari's format and folder.",
     )
-    verbs = group.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=type(group))
+    verbs = group.add_subparsers(dest="verb", metavar="VERB", required=True)
     _add_record(verbs, common)
     info = verbs.add_parser(
         "info",

@@ -22,7 +22,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         help="train and compare therapists of the simulated client",
         description="Train therapists of the simulated client, and compare them with scripted ones.",
     )
-    verbs = group.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=type(group))
+    verbs = group.add_subparsers(dest="verb", metavar="VERB", required=True)
     _add_train(verbs, common)
     _add_eval(verbs, common)
     _add_compare(verbs, common)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from torch import Tensor
 
-from proximo.core.types import Policy
+from proximo.core.types import EnvSpec, Final, Policy
 
 if TYPE_CHECKING:
     from proximo.core.collect import Collector
+
+Array = np.ndarray[Any, Any]
 
 
 class Stepping(Protocol):
@@ -18,6 +21,26 @@ class Stepping(Protocol):
 
     def run(self, collector: Collector, policy: Policy, noise: Tensor) -> float:
         """`noise` is `[T / every, N, dim]`. Returns the seconds that the environments took."""
+
+
+class WritingEnv(Protocol):
+    """An environment that can step into its caller's memory."""
+
+    spec: EnvSpec
+
+    def step_into(
+        self,
+        given: Array,
+        obs: dict[str, Array],
+        reward: Array,
+        terminated: Array,
+        truncated: Array,
+        valid: Array,
+    ) -> tuple[Final, dict[str, Tensor]]:
+        """`given` `[N, ...]` in the action space's type, an array of its own; the rest `[N, ...]` to be filled.
+
+        `obs` is left alone until the next call.
+        """
 
 
 class TorchStepping:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +25,7 @@ from proximo.envs.tensors import (
     check_saved,
     episode_actions,
     make_spec,
-    to_tensor,
+    stepped,
     to_tensors,
 )
 from proximo.errors import RunError
@@ -47,7 +46,6 @@ class SyncEnv:
         leaves, space = self._copies.leaves, self._copies.space
         self.spec = make_spec(config.id, leaves, space, count, device, self._copies.mask_key)
         self._infos = InfoTensors(self._copies.infos.columns, count, device)
-        self._valid = torch.ones(count, dtype=torch.bool, device=device)
         nobody = torch.zeros(0, dtype=torch.int64, device=device)
         self._no_final = Final(nobody, to_tensors(buffers(leaves, 0), device))
         self._last: dict[str, Array] = {}
@@ -65,19 +63,7 @@ class SyncEnv:
             raise RunError(f"{self.spec.id}: reset must be called before step")
         check_count(action, self.spec)
         given = action_array(action, self.spec.action_space, self.spec.id)
-        count, device = self.spec.num_envs, self._device
-        obs, reward = buffers(self._copies.leaves, count), np.empty(count, np.float32)
-        terminated, truncated = np.empty(count, np.bool_), np.empty(count, np.bool_)
-        final, info = self.step_into(given, obs, reward, terminated, truncated, np.empty(count, np.bool_))
-        return Step(
-            obs=to_tensors(obs, device),
-            reward=to_tensor(reward, device),
-            terminated=to_tensor(terminated, device),
-            truncated=to_tensor(truncated, device),
-            final=final,
-            valid=self._valid,
-            info=info,
-        )
+        return stepped(self, self._copies.leaves, given)
 
     def step_into(
         self,

@@ -11,9 +11,10 @@ from gymnasium import spaces
 from gymnasium.spaces import Space
 from torch import Tensor
 
-from proximo.core.types import EnvSpec, Obs
+from proximo.core.stepping import WritingEnv
+from proximo.core.types import EnvSpec, Obs, Step
 from proximo.envs.replay import Episodes
-from proximo.envs.spaces import Array, Leaf
+from proximo.envs.spaces import Array, Leaf, buffers
 from proximo.errors import RunError
 
 
@@ -54,6 +55,23 @@ def to_tensor(array: Array, device: torch.device) -> Tensor:
 def to_tensors(arrays: Mapping[str, Array], device: torch.device) -> Obs:
     """`to_tensor` by key."""
     return {key: to_tensor(array, device) for key, array in arrays.items()}
+
+
+def stepped(env: WritingEnv, leaves: tuple[Leaf, ...], given: Array) -> Step:
+    """One step of `env` into new memory, as tensors; `given` `[N, ...]` now belongs to the environments."""
+    count, device = env.spec.num_envs, env.spec.device
+    obs, reward = buffers(leaves, count), np.empty(count, np.float32)
+    terminated, truncated, valid = (np.empty(count, np.bool_) for _ in range(3))
+    final, info = env.step_into(given, obs, reward, terminated, truncated, valid)
+    return Step(
+        obs=to_tensors(obs, device),
+        reward=to_tensor(reward, device),
+        terminated=to_tensor(terminated, device),
+        truncated=to_tensor(truncated, device),
+        final=final,
+        valid=to_tensor(valid, device),
+        info=info,
+    )
 
 
 def check_count(action: Tensor, spec: EnvSpec) -> None:

@@ -31,7 +31,7 @@ from proximo.envs.spaces import (
     mask_size,
     observation_leaves,
 )
-from proximo.envs.tensors import InfoTensors, action_array, make_spec, to_tensor, to_tensors
+from proximo.envs.tensors import InfoTensors, action_array, make_spec, stepped, to_tensors
 from proximo.errors import ProximoError, RunError, UserError
 
 GymVector = VectorEnv[Any, Any, Any]
@@ -111,19 +111,7 @@ class GymVectorEnv:
         given = action_array(action, self.spec.action_space, self.spec.id)
         if self._contains is not None and not self._contains(given):
             raise RunError(f"{self.spec.id}: actions {given.tolist()} are not in {self.spec.action_space}")
-        obs, reward = buffers(self._leaves, self._count), np.empty(self._count, np.float32)
-        terminated, truncated, valid = (np.empty(self._count, np.bool_) for _ in range(3))
-        final, info = self.step_into(given, obs, reward, terminated, truncated, valid)
-        device = self._device
-        return Step(
-            obs=to_tensors(obs, device),
-            reward=to_tensor(reward, device),
-            terminated=to_tensor(terminated, device),
-            truncated=to_tensor(truncated, device),
-            final=final,
-            valid=to_tensor(valid, device),
-            info=info,
-        )
+        return stepped(self, self._leaves, given)
 
     def step_into(
         self,

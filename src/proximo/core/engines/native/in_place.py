@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from ctypes import byref
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,31 +17,12 @@ from torch import Tensor
 
 from proximo.core.engines.native.library import library
 from proximo.core.engines.native.stepping import NATIVE_STEPPING, is_direct, mark_starts, prepare
-from proximo.core.types import Final
 
 if TYPE_CHECKING:
     from proximo.core.collect import Collector
 
 Array = np.ndarray[Any, Any]
 _ROWS = ("reward", "terminated", "truncated", "valid")
-
-
-class WritingEnv(Protocol):
-    """An environment that can step into its caller's memory."""
-
-    def step_into(
-        self,
-        given: Array,
-        obs: dict[str, Array],
-        reward: Array,
-        terminated: Array,
-        truncated: Array,
-        valid: Array,
-    ) -> tuple[Final, dict[str, Tensor]]:
-        """`given` `[N, ...]` in the action space's type, an array of its own; the rest `[N, ...]` to be filled.
-
-        `obs` is left alone until the next call.
-        """
 
 
 class InPlaceStepping:
