@@ -3,6 +3,7 @@
     python benchmarks/therapy_learning.py                              # every threshold, the committed settings
     python benchmarks/therapy_learning.py --only 0.7 --arms sparse curriculum shaping
     python benchmarks/therapy_learning.py --table                      # only the tables
+    python benchmarks/therapy_learning.py --table --picture benchmarks/therapy_learning.svg
 
 No arm sees a demonstration. All train on the five default patterns (frequency_amplifier, distortion on), by
 `proximo therapy train --config configs/learn.yaml --threshold X`, with what COMMAND adds. The final policy, not the
@@ -26,7 +27,6 @@ from therapy_picture import write
 
 sys.path.insert(0, str(ROOT / "src"))
 
-PICTURE = ROOT / "benchmarks" / "therapy_learning.svg"
 CLIENTS = 1000
 FIVE = ("cold_stuck", "dominant_stuck", "submissive_stuck", "mixed_random", "cold_warm")
 KINDS = {"cold_stuck": ("cold_stuck",), "five patterns": FIVE}
@@ -71,8 +71,8 @@ def main() -> int:
         rows = read_rows(args.out)
     text, good = table(rows, thresholds, arms, args.set)
     print(text)
-    if rows and not args.set:
-        draw(rows, thresholds, arms)
+    if args.picture:
+        draw(args.picture, rows, thresholds, arms, args.set)
     return 0 if good else 1
 
 
@@ -81,6 +81,7 @@ def _arguments() -> argparse.Namespace:
     args.formatter_class = argparse.RawDescriptionHelpFormatter
     args.add_argument("--arms", nargs="+", choices=list(ARMS), help="only these")
     args.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings to try instead")
+    args.add_argument("--picture", type=Path, metavar="FILE", help="draw what the table shows")
     args.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     return args.parse_args()
 
@@ -198,19 +199,21 @@ def table(
     return "\n".join(markdown(header, lines)), good
 
 
-def draw(rows: list[Row], thresholds: Sequence[float], arms: Sequence[str]) -> None:
+def draw(
+    path: Path, rows: list[Row], thresholds: Sequence[float], arms: Sequence[str], changes: Sequence[str]
+) -> None:
     """The picture: a band per threshold, kind of clients and arm."""
     lines = []
     for threshold in thresholds:
         for arm in arms:
-            mine = [
-                row for row in rows if row["settings"] == digest(threshold, arm, []) and row["arm"] == arm
-            ]
+            name = digest(threshold, arm, changes)
+            mine = [row for row in rows if row["settings"] == name and row["arm"] == arm]
             for kind in KINDS:
                 for row in sorted(mine, key=lambda row: row["seed"]):
                     lines.append((f"{threshold:g}, {kind}, {arm}", kind, row["judged"][kind]["difference"]))
-    if lines:
-        write(PICTURE, lines, dict(zip(KINDS, KINDS, strict=True)))
+    if not lines:
+        raise SystemExit(f"--picture {path}: there is no result to draw yet")
+    write(path, lines, dict(zip(KINDS, KINDS, strict=True)))
 
 
 if __name__ == "__main__":
