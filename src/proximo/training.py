@@ -79,6 +79,11 @@ class Training:
         ]
         if self.built.warm_start is not None:
             self.hooks.insert(0, TellWarmStart(self.built.warm_start))
+        # Looking for them at every update would take longer than calling them.
+        self._moments = {
+            moment: [getattr(hook, moment) for hook in self.hooks if hasattr(hook, moment)]
+            for moment in ("at_start", "after_update", "after_record", "after_save")
+        }
         self.trackers = Trackers(run, experiment, self.say, columns(experiment), self.console.warn)
 
     # --- what hooks may use ---
@@ -230,9 +235,8 @@ class Training:
         self._call("after_record", metrics)
 
     def _call(self, moment: str, *given: Any) -> None:
-        for hook in self.hooks:
-            if hasattr(hook, moment):
-                getattr(hook, moment)(self, *given)
+        for method in self._moments[moment]:
+            method(self, *given)
 
     def _interrupt(self, name: str) -> None:
         if self.interrupted:

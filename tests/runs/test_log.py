@@ -5,6 +5,7 @@ import json
 import math
 import time
 
+import numpy as np
 import pytest
 
 from proximo.errors import RunError
@@ -38,6 +39,18 @@ def test_integers_of_any_size(tmp_path):
     events.write("update", 1, {"hash": 2**80})
     assert [row["hash"] for row in rows(progress.path)] == [str(2**80), str(-(2**80))]
     assert [event["hash"] for event in read_events(events.path)] == [2**80]
+
+
+@pytest.mark.parametrize(
+    ("value", "cell", "json_value"),
+    [(True, "1", True), (np.float32(0.5), "0.5", 0.5), (math.nan, "nan", None), (-math.inf, "-inf", None)],
+)
+def test_numbers_of_other_kinds(tmp_path, value, cell, json_value):
+    Progress(tmp_path / "progress.csv", ["step", "x", "absent"]).write({"step": 1, "x": value})
+    assert (tmp_path / "progress.csv").read_text() == f"step,x,absent\n1,{cell},\n"
+    Events(tmp_path / "events.jsonl").write("update", 1, {"x": value})
+    record = json.loads((tmp_path / "events.jsonl").read_text())
+    assert record["x"] == json_value
 
 
 def test_a_metric_that_comes_late_gets_its_column(tmp_path):

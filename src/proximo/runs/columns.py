@@ -40,6 +40,8 @@ class EpisodeWindow:
         self._returns: list[float] = []
         self._lengths: list[int] = []
         self._successes: list[bool | None] = []
+        self._steps = 0
+        """Sum of the window's lengths: of whole numbers a running sum is exact."""
         self.count = 0
         self._metrics: dict[str, float] = {}
         """Of the window as it is; empty where it must be looked at again."""
@@ -59,10 +61,15 @@ class EpisodeWindow:
 
     def _extend(self, episodes: Sequence[Episode]) -> None:
         self.window.extend(episodes)
-        self._returns.extend([episode.return_ for episode in episodes])
-        self._lengths.extend([episode.length for episode in episodes])
-        self._successes.extend([episode.success for episode in episodes])
-        del self._returns[:-WINDOW], self._lengths[:-WINDOW], self._successes[:-WINDOW]
+        for episode in episodes:
+            self._returns.append(episode.return_)
+            self._lengths.append(episode.length)
+            self._successes.append(episode.success)
+            self._steps += episode.length
+        gone = len(self._lengths) - WINDOW
+        if gone > 0:
+            self._steps -= sum(self._lengths[:gone])
+            del self._returns[:gone], self._lengths[:gone], self._successes[:gone]
 
     def _means(self) -> dict[str, float]:
         metrics: dict[str, float] = {}
@@ -72,7 +79,7 @@ class EpisodeWindow:
             mean = math.fsum(self._returns) / count
             metrics["return_mean"] = mean
             metrics["return_std"] = math.dist(self._returns, [mean] * count) / math.sqrt(count)
-            metrics["length_mean"] = sum(self._lengths) / count
+            metrics["length_mean"] = self._steps / count
         told = count - self._successes.count(None)
         if told:
             metrics["success_rate"] = self._successes.count(True) / told

@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,6 @@ import orjson
 from proximo.errors import UserError
 from proximo.runs.files import BatchedFile, replace_file, writing
 
-_PLAIN = {float, int}
-_PLAIN_OR_NONE = {*_PLAIN, type(None)}
-_LARGEST = 2.0**62
-"""Rows of smaller numbers go through orjson, whose integers have 64 bits; a row's sum tells, and is not finite where
-a number of it is not."""
 Record = tuple[float, str, int, Mapping[str, Any]]
 """Time, kind, step and fields of an event."""
 
@@ -58,15 +54,16 @@ class Progress(BatchedFile[Mapping[str, float]]):
         self._add(row)
 
     def _text(self, rows: Sequence[Mapping[str, float]]) -> str:
-        new = [name for row in rows if not row.keys() <= self._known for name in row]
-        if new:
+        full = [{**self._empty, **row} for row in rows]
+        if max(map(len, full)) > len(self.columns):
             earlier = list(read_progress(self.path))
-            self.columns = list(dict.fromkeys([*self.columns, *new]))
+            self.columns = list(dict.fromkeys([*self.columns, *(name for row in full for name in row)]))
             self._rewrite(earlier)
-        return "".join([_row([row.get(name) for name in self.columns]) for row in rows])
+            full = [{**self._empty, **row} for row in rows]
+        return "".join([_row([*row.values()]) for row in full])
 
     def _rewrite(self, rows: Iterable[Mapping[str, str]]) -> None:
-        self._known = set(self.columns)
+        self._empty: dict[str, float | None] = dict.fromkeys(self.columns)
         lines = [_line(self.columns)]
         lines += [_line(row.get(name, "") for name in self.columns) for row in rows]
         replace_file(self.path, "".join(lines))
@@ -80,8 +77,13 @@ def _line(cells: Iterable[str]) -> str:
 
 def _row(values: Sequence[float | None]) -> str:
     # Every digit is kept, so that two runs can be compared exactly; numbers need no quotes.
-    if _PLAIN_OR_NONE.issuperset(map(type, values)) and _small(filter(None, values)):
-        return orjson.dumps(values).decode()[1:-1].replace("null", "") + "\n"
+    if math.isfinite(sum(filter(None, values))):
+        try:
+            text = orjson.dumps(values)[1:-1].replace(b"null", b"")
+        except TypeError:  # integers of more than 64 bits, NumPy's numbers
+            text = b"?"
+        if not text.translate(None, b"0123456789.,+-e"):
+            return text.decode() + "\n"
     return ",".join(map(_cell, values)) + "\n"
 
 
@@ -89,10 +91,6 @@ def _cell(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "" if value is None else repr(float(value))
     return repr(int(value)) if isinstance(value, int) else orjson.dumps(float(value)).decode()
-
-
-def _small(values: Iterable[float]) -> bool:
-    return sum(map(abs, values)) < _LARGEST
 
 
 def _header(path: Path) -> list[str]:
@@ -145,10 +143,11 @@ class Events(BatchedFile[Record]):
 
 
 def _record(head: dict[str, Any], fields: Mapping[str, Any]) -> str:
-    if _PLAIN.issuperset(map(type, fields.values())) and _small(fields.values()):
+    try:
         # Hundreds a second.
         return orjson.dumps({**head, **fields}).decode() + "\n"
-    return json.dumps({**head, **jsonable(fields)}) + "\n"
+    except TypeError:  # integers of more than 64 bits, NumPy's numbers, paths
+        return json.dumps({**head, **jsonable(fields)}) + "\n"
 
 
 def _drop_torn_line(path: Path) -> None:
@@ -169,10 +168,12 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
 
 def jsonable(value: Any) -> Any:
     """Strict JSON for numbers, strings, lists and mappings; nan and ±inf become null, the rest its text."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (bool, int, str)):
+    if value is None or isinstance(value, (bool, str)):
         return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
