@@ -23,6 +23,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 def _doctor(args: argparse.Namespace) -> int:
     import torch
 
+    from proximo.core.engines.native.library import status
     from proximo.runs.provenance import hardware, versions
 
     print("versions")
@@ -36,6 +37,7 @@ def _doctor(args: argparse.Namespace) -> int:
     mps = "; mps is available" if torch.backends.mps.is_available() else ""
     print(f"  device auto means {'cuda' if torch.cuda.is_available() else 'cpu'}{mps}")
     print(f"  torch threads {torch.get_num_threads()} (Proximo uses one for small networks, see `threads`)")
+    print(f"  native kernels {status()}")
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     print(f"  display {display or 'none: `proximo play` needs --video'}")
     print("extras")

@@ -18,7 +18,6 @@ from proximo.core.batching import Batching, Minibatches, RowBatches, Units, entr
 from proximo.core.engines.eager import Plan
 from proximo.core.engines.layers import LayerGraph, Unsupported
 from proximo.core.engines.native.library import (
-    INSTALL,
     MAX_ACTIONS,
     MAX_STREAMS,
     CallMetrics,
@@ -26,6 +25,7 @@ from proximo.core.engines.native.library import (
     CallRows,
     CallSettings,
     library,
+    missing,
 )
 from proximo.core.engines.native.model import Model
 from proximo.core.engines.native.policy import NativePolicy, mask_bytes
@@ -70,7 +70,7 @@ class Native:
     ) -> str | None:
         """What this engine cannot do here, in words; None where it can do all."""
         if library() is None:
-            return f"its kernels are not built: {INSTALL}"
+            return f"its kernels are {missing()}"
         if next(policy.parameters()).device.type != "cpu":
             return "it runs on the CPU only"
         foreign = [term.name for term in losses if type(term) not in (*BUILT_IN, CloningLoss)]

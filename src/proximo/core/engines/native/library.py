@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, c_double, c_float, c_int32, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from proximo.core.engines.native.sources import digest
 
 ABI = 2
 PAD = 16
@@ -14,6 +16,7 @@ MAX_STREAMS = 16
 MAX_ACTIONS = 1024
 LEVELS = ("baseline", "AVX2", "AVX-512")
 INSTALL = "install a C++ compiler (Debian: apt install g++) and run pip install again"
+REBUILD = "rebuild with pip install -e . in the checkout"
 
 
 class CallOp(Structure):
@@ -115,7 +118,7 @@ class CallActing(Structure):
 @cache
 def library() -> Any:
     """The loaded library, or None where this installation has none that fits."""
-    for file in sorted(Path(__file__).parent.glob("_kernels*.so")):
+    for file in _files():
         try:
             loaded = ctypes.CDLL(str(file))
         except OSError:
@@ -124,6 +127,10 @@ def library() -> Any:
         if loaded.proximo_abi() == ABI:
             return _declared(loaded)
     return None
+
+
+def _files() -> list[Path]:
+    return sorted(Path(__file__).parent.glob("_kernels*.so"))
 
 
 def _declared(loaded: Any) -> Any:
@@ -147,9 +154,25 @@ def _declared(loaded: Any) -> Any:
     return loaded
 
 
+def other_sources() -> bool:
+    """Whether the library was built from other sources than lie beside it; no where one of them is unknown."""
+    loaded, beside = library(), digest()
+    if loaded is None or not hasattr(loaded, "proximo_sources"):
+        return False
+    loaded.proximo_sources.restype = c_char_p
+    built: str = loaded.proximo_sources().decode()
+    return built != beside and "" not in (built, beside)
+
+
+def missing() -> str:
+    """Why there is no library, and the cure."""
+    return f"of another version: {REBUILD}" if _files() else f"not built: {INSTALL}"
+
+
 def status() -> str:
-    """One line for `proximo doctor`: which instruction set the kernels use, or how to get them."""
+    """A few words: which instruction set the kernels use, whether they are old, or how to get them."""
     loaded = library()
     if loaded is None:
-        return f"not built ({INSTALL})"
-    return f"built, using {LEVELS[loaded.proximo_level()]}"
+        return missing()
+    old = f", from other sources: {REBUILD}" if other_sources() else ""
+    return f"built, using {LEVELS[loaded.proximo_level()]}{old}"

@@ -35,6 +35,11 @@ EXPORT int proximo_limit(int wanted) {
     return level;
 }
 EXPORT int proximo_abi(void) { return 2; }
+#ifndef PROXIMO_SOURCES
+#define PROXIMO_SOURCES ""
+#endif
+// Hash of the sources (native/sources.py), which setup.py gives; empty where another build did not.
+EXPORT const char *proximo_sources(void) { return PROXIMO_SOURCES; }
 
 DECLARE(int64_t, learn_memory32, const Program *, int64_t)
 DECLARE(int64_t, learn_memory64, const Program *, int64_t)
