@@ -80,7 +80,8 @@ ARM_SETTINGS: dict[str, tuple[str, ...]] = {
         "demos.expert.mix_ratio=0.5",
         "demos.expert.mix_ratio_end=0",
         "demos.expert.c_bar=0.95",
-        "losses.clone={type: cloning, weight: 0.005}",
+        # A pull towards the data for the whole training would hold the agent to what it soon surpasses.
+        "losses.clone={type: cloning, weight: 0.005, weight_end: 0, until: 0.3}",
         "warm_start_steps=8192",
     ),
 }
