@@ -149,19 +149,22 @@ def _interrupt(running: Iterable[subprocess.Popen[bytes]]) -> None:
 
 def write_result(folder: Path, row: Row, packages: Sequence[str]) -> None:
     """What a worker leaves: its row, with versions, date and machine."""
+    temporary = folder / "result.tmp"
+    temporary.write_text(json.dumps({**row, **measured(packages)}), encoding="utf-8")
+    temporary.replace(folder / "result.json")
+
+
+def measured(packages: Sequence[str]) -> Row:
+    """With what, when and where: versions, commit, date, machine."""
     from proximo.runs.provenance import git, hardware
 
     where = hardware()
-    full = {
-        **row,
+    return {
         "versions": versions(packages),
         "commit": (git(ROOT) or {}).get("commit", "")[:12],
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "machine": f"{where['processor']}, {where['cores']} cores",
     }
-    temporary = folder / "result.tmp"
-    temporary.write_text(json.dumps(full), encoding="utf-8")
-    temporary.replace(folder / "result.json")
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

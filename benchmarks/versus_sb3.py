@@ -29,6 +29,8 @@ SIDES = ("sb3", "proximo")
 STEPS, NUM_ENVS, NUM_STEPS, MINIBATCH, EPOCHS = 1_000_000, 8, 256, 64, 10
 RATE, GAMMA, LAMBDA, CLIP, ENTROPY, VALUE, GRADIENT = 3e-4, 0.99, 0.95, 0.2, 0.0, 0.5, 0.5
 HIDDEN, CLIP_OBS, CLIP_REWARD = [64, 64], 10.0, 10.0
+NORMALIZE = {"gamma": GAMMA, "clip_obs": CLIP_OBS, "clip_reward": CLIP_REWARD}
+"""What Stable-Baselines3's `VecNormalize` is given."""
 EPISODES, EVAL_SEED, SEEDS = 20, 1_000_000, 5
 BAR = 0.95
 PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "stable-baselines3")
@@ -99,14 +101,15 @@ def work(side: str, env: str, seed: int, wanted: int, folder: Path) -> int:
     return 0
 
 
-def _train_proximo(env: str, seed: int, steps: int, folder: Path) -> tuple[Actor, int]:
-    from proximo import Experiment, load, train
+def experiment(env: str, seed: int, steps: int, folder: Path) -> Any:
+    """Proximo's side: an `Experiment` whose runs go to `folder`."""
+    from proximo import Experiment
 
-    experiment = Experiment(
+    return Experiment(
         seed=seed,
         device="cpu",
         threads=1,
-        runs_dir=str(folder / "runs"),
+        runs_dir=str(folder),
         env={"id": env, "num_envs": NUM_ENVS},
         policy={
             "hidden_sizes": HIDDEN,
@@ -131,21 +134,13 @@ def _train_proximo(env: str, seed: int, steps: int, folder: Path) -> tuple[Actor
         eval={"num_evals": 0},
         checkpoint={"every": steps},
     )
-    result = train(experiment)
-    if result.status != "finished":
-        sys.exit(1)
-    agent = load(result.run, "last")
-    return agent.act, result.step
 
 
-def _train_sb3(env: str, seed: int, steps: int, folder: Path) -> tuple[Actor, int]:
+def sb3_model(vector: Any, seed: int) -> Any:
+    """Stable-Baselines3's side, on normalised environments."""
     from stable_baselines3 import PPO
-    from stable_baselines3.common.env_util import make_vec_env
-    from stable_baselines3.common.vec_env import VecNormalize
 
-    vector = make_vec_env(env, n_envs=NUM_ENVS, seed=seed)
-    vector = VecNormalize(vector, gamma=GAMMA, clip_obs=CLIP_OBS, clip_reward=CLIP_REWARD)
-    model = PPO(
+    return PPO(
         "MlpPolicy",
         vector,
         learning_rate=RATE,
@@ -162,6 +157,24 @@ def _train_sb3(env: str, seed: int, steps: int, folder: Path) -> tuple[Actor, in
         seed=seed,
         device="cpu",
     )
+
+
+def _train_proximo(env: str, seed: int, steps: int, folder: Path) -> tuple[Actor, int]:
+    from proximo import load, train
+
+    result = train(experiment(env, seed, steps, folder / "runs"))
+    if result.status != "finished":
+        sys.exit(1)
+    agent = load(result.run, "last")
+    return agent.act, result.step
+
+
+def _train_sb3(env: str, seed: int, steps: int, folder: Path) -> tuple[Actor, int]:
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    vector = VecNormalize(make_vec_env(env, n_envs=NUM_ENVS, seed=seed), **NORMALIZE)
+    model = sb3_model(vector, seed)
     model.learn(steps)
     vector.training = False
 
