@@ -9,16 +9,13 @@ a float.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from proximo.core.stepping import TORCH_STEPPING, Stepping
+from proximo.core.stepping import TORCH_STEPPING, Recorder, Stepping
 from proximo.core.types import Act, Final, Obs, Policy, State, Step, VecEnv
-
-if TYPE_CHECKING:
-    from proximo.core.collect import Collector
 
 
 class HalvedEnv(Protocol):
@@ -33,7 +30,7 @@ class HalvedEnv(Protocol):
 class HalvesStepping:
     """Any policy on an environment that steps its halves while nobody waits for them."""
 
-    def run(self, collector: Collector, policy: Policy, noise: Tensor) -> float:
+    def run(self, collector: Recorder, policy: Policy, noise: Tensor) -> float:
         """The reference's numbers, up to the rounding of the policy's own arithmetic."""
         env: Any = collector.env
         actors = [_Actor(collector, policy, noise, half, rows) for half, rows in enumerate(env.halves)]
@@ -73,7 +70,7 @@ class _Moment:
 class _Actor:
     """The policy's memory and observations of one half."""
 
-    def __init__(self, collector: Collector, policy: Policy, noise: Tensor, half: int, rows: slice) -> None:
+    def __init__(self, collector: Recorder, policy: Policy, noise: Tensor, half: int, rows: slice) -> None:
         assert collector.state is not None
         self.env: Any = collector.env
         self.policy, self.noise, self.half = policy, noise[:, rows], half
@@ -88,7 +85,7 @@ class _Actor:
         self.env.send(self.half, self.policy.to_env(given.action))
         self.moment = _Moment(self.obs, self.state, self.start, given)
 
-    def took(self, step: Step, collector: Collector) -> None:
+    def took(self, step: Step, collector: Recorder) -> None:
         """Go on from where the step led."""
         self.obs = collector.move(step.obs)
         self.state = self.moment.given.state

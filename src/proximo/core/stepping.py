@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from proximo.core.types import EnvSpec, Final, Policy
-
-if TYPE_CHECKING:
-    from proximo.core.collect import Collector
+from proximo.core.tape import Tape
+from proximo.core.types import EnvSpec, Final, Obs, Policy, State, VecEnv
 
 Array = np.ndarray[Any, Any]
+
+
+class Recorder(Protocol):
+    """What a way through the steps may use of a collector: its tape, and where the environments stand.
+
+    `N` environments.
+    """
+
+    env: VecEnv
+    device: torch.device
+    """The policy's."""
+    num_steps: int
+    sequence_length: int
+    """Every so many steps the memory goes onto the tape."""
+    tape: Tape
+    obs: Obs
+    """`[N, ...]` what the next action is chosen for."""
+    state: State | None
+    """`[N, F]` per entry, the memory before that action; None only between a reset and the next rollout."""
+    start: Tensor
+    """`[N]` bool: `obs` begins an episode."""
+
+    def move(self, obs: Obs) -> Obs:
+        """Onto the policy's device."""
 
 
 class Stepping(Protocol):
     """Fills the collector's tape with `num_steps` steps and leaves it where the next rollout goes on."""
 
-    def run(self, collector: Collector, policy: Policy, noise: Tensor) -> float:
+    def run(self, collector: Recorder, policy: Policy, noise: Tensor) -> float:
         """`noise` is `[T / every, N, dim]`. Returns the seconds that the environments took."""
 
 
@@ -46,7 +69,7 @@ class WritingEnv(Protocol):
 class TorchStepping:
     """The reference: any policy, any environment, one step after the other."""
 
-    def run(self, collector: Collector, policy: Policy, noise: Tensor) -> float:
+    def run(self, collector: Recorder, policy: Policy, noise: Tensor) -> float:
         """Act, step, record."""
         clock, waited = time.perf_counter, 0.0
         assert collector.state is not None

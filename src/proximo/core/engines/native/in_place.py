@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from ctypes import byref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +17,7 @@ from torch import Tensor
 
 from proximo.core.engines.native.library import library
 from proximo.core.engines.native.stepping import NATIVE_STEPPING, is_direct, mark_starts, prepare
-
-if TYPE_CHECKING:
-    from proximo.core.collect import Collector
+from proximo.core.stepping import Recorder
 
 Array = np.ndarray[Any, Any]
 _ROWS = ("reward", "terminated", "truncated", "valid")
@@ -28,7 +26,7 @@ _ROWS = ("reward", "terminated", "truncated", "valid")
 class InPlaceStepping:
     """Act, step, go on; the first rollout goes the reference's way, which also allocates the memory."""
 
-    def run(self, collector: Collector, policy: Any, noise: Tensor) -> float:
+    def run(self, collector: Recorder, policy: Any, noise: Tensor) -> float:
         """The same numbers as the reference."""
         buffers = collector.tape.buffers
         if not (is_direct(policy) and buffers and buffers[f"obs/{policy.direct}"].dtype is torch.float32):

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import time
 from ctypes import byref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from proximo.core.engines.native.library import CallActing, library
 from proximo.core.engines.native.policy import NativePolicy
-from proximo.core.stepping import TORCH_STEPPING
+from proximo.core.stepping import TORCH_STEPPING, Recorder
 from proximo.errors import RunError
-
-if TYPE_CHECKING:
-    from proximo.core.collect import Collector
 
 _ROWS = ("reward", "terminated", "truncated", "valid")
 
@@ -26,7 +23,7 @@ class NativeStepping:
     The first rollout goes the reference's way, which also allocates the memory.
     """
 
-    def run(self, collector: Collector, policy: Any, noise: Tensor) -> float:
+    def run(self, collector: Recorder, policy: Any, noise: Tensor) -> float:
         """Act, step, record; the same numbers as the reference."""
         buffers = collector.tape.buffers
         if not (is_direct(policy) and buffers):
@@ -77,7 +74,7 @@ def prepare(
     return call, strides
 
 
-def mark_starts(collector: Collector) -> None:
+def mark_starts(collector: Recorder) -> None:
     """`start` of every step follows from the end or the reset before it."""
     buffers = collector.tape.buffers
     after = buffers["terminated"] | buffers["truncated"] | ~buffers["valid"]
@@ -92,7 +89,7 @@ class FusedStepping:
     def __init__(self, env: Any) -> None:
         self.env = env
 
-    def run(self, collector: Collector, policy: Any, noise: Tensor) -> float:
+    def run(self, collector: Recorder, policy: Any, noise: Tensor) -> float:
         """The same numbers as step by step; the whole time counts as acting."""
         buffers = collector.tape.buffers
         if not (is_direct(policy) and buffers):
