@@ -5,7 +5,7 @@ Shapes: `N` environments, `T` or `L` time steps, `B` rows or sequences, `K` extr
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,48 +19,9 @@ from proximo.policies.fusion import ObservationEncoder
 from proximo.policies.heads import build_head
 from proximo.policies.layer_graph import layer_graph
 from proximo.policies.layers import ORTHOGONAL_GAIN, mlp, orthogonal, slot
-from proximo.policies.memory import Memory
 from proximo.policies.normalizer import ObsNormalizer
 from proximo.policies.precision import multiplications
-
-Owner = Literal["shared", "actor", "critic"]
-
-
-class Trunk(nn.Module):
-    """An encoder and the memory behind it, of the actor, the critic or both."""
-
-    def __init__(
-        self, owner: Owner, encoder: ObservationEncoder, config: GruMemory | LstmMemory | None
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.memory: Memory | None = None
-        self.features_dim = encoder.features_dim
-        if config is not None:
-            self.memory = Memory(config.type, owner, encoder.features_dim, config.size)
-            self.features_dim = config.size
-
-    def initialize(self) -> None:
-        """Orthogonal weights."""
-        self.encoder.initialize()
-        if self.memory is not None:
-            orthogonal(self.memory, 1.0)
-
-    def step(self, obs: Obs, state: State, start: Tensor) -> tuple[Tensor, State]:
-        """Features `[N, F]` of one step and the advanced memory."""
-        features: Tensor = self.encoder(obs)
-        if self.memory is None:
-            return features, {}
-        return self.memory.step(features, state, start)
-
-    def sequence(self, obs: Obs, state: State, start: Tensor) -> Tensor:
-        """Features `[L, B, F]` of sequences, or `[..., F]` of rows where there is no memory."""
-        features: Tensor = self.encoder(obs)
-        if self.memory is None:
-            return features
-        if start.dim() == 1:
-            return self.memory.step(features, state, start)[0]
-        return self.memory.unroll(features, state, start).output
+from proximo.policies.trunk import Owner, Trunk
 
 
 class ActorCritic(nn.Module):
@@ -264,7 +225,9 @@ class ActorCritic(nn.Module):
 
     def graph(self) -> LayerGraph:
         """The policy as dense layers; raises `Unsupported` naming a part that is something else."""
-        return layer_graph(self)
+        actor, critic = self.actor_layers, self.critic_layers
+        values = {name: cast(nn.Linear, self.value_heads[slot(name)]) for name in self.streams}
+        return layer_graph(self._distinct, actor, critic, self.head, values, self.spec.mask_key)
 
     def check_mask(self, mask: Tensor) -> None:
         """Raises RunError where a row of `mask` `[N, n]` allows no action."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from torch import nn
 
@@ -10,11 +11,9 @@ from proximo.core.engines.layers import ACTIVATIONS, OBS, Dense, LayerGraph, Uns
 from proximo.policies.continuous import DiagonalGaussianHead
 from proximo.policies.encoders import BaseFeaturesExtractor, DenseBlock, FlatEncoder, MlpEncoder, ResnetMLP
 from proximo.policies.fusion import ObservationEncoder
+from proximo.policies.head import Head
 from proximo.policies.heads import CategoricalHead
-from proximo.policies.layers import slot
-
-if TYPE_CHECKING:
-    from proximo.policies.actor_critic import ActorCritic
+from proximo.policies.trunk import Trunk
 
 
 class _Builder:
@@ -52,11 +51,20 @@ class _Builder:
         return source
 
 
-def layer_graph(policy: ActorCritic) -> LayerGraph:
-    """The dense layers of a policy; raises Unsupported naming the part that is something else."""
-    if policy.recurrent:
+def layer_graph(
+    trunks: Sequence[Trunk],
+    actor_layers: nn.Sequential,
+    critic_layers: nn.Sequential,
+    head: Head,
+    value_heads: Mapping[str, nn.Linear],
+    mask_key: str | None,
+) -> LayerGraph:
+    """The dense layers of a policy's parts; raises Unsupported naming the part that is something else.
+
+    `trunks`: the shared one, or the actor's and the critic's. `value_heads`: by stream.
+    """
+    if any(trunk.memory is not None for trunk in trunks):
         raise Unsupported("memory")
-    head = policy.head
     if isinstance(head, CategoricalHead):
         kind, linear, log_std = "categorical", head.linear, None
     elif isinstance(head, DiagonalGaussianHead) and not head.squash and head.log_std is not None:
@@ -64,17 +72,12 @@ def layer_graph(policy: ActorCritic) -> LayerGraph:
     else:
         raise Unsupported(f"head {type(head).__name__} as configured")
     builder = _Builder()
-    trunks = list(dict.fromkeys(policy.trunks.values()))
     roles = ["actor critic"] if len(trunks) == 1 else ["actor", "critic"]
-    ends = [
-        _encode(builder, cast(ObservationEncoder, trunk.encoder), role)
-        for trunk, role in zip(trunks, roles, strict=True)
-    ]
-    actor = builder.sequential(ends[0], policy.actor_layers, "actor")
-    critic = builder.sequential(ends[-1], policy.critic_layers, "critic")
+    ends = [_encode(builder, trunk.encoder, role) for trunk, role in zip(trunks, roles, strict=True)]
+    actor = builder.sequential(ends[0], actor_layers, "actor")
+    critic = builder.sequential(ends[-1], critic_layers, "critic")
     logits = builder.dense(actor, [linear], None, "actor")
-    values = [cast(nn.Linear, policy.value_heads[slot(name)]) for name in policy.streams]
-    value = builder.dense(critic, values, None, "critic")
+    value = builder.dense(critic, list(value_heads.values()), None, "critic")
     return LayerGraph(
         layers=builder.layers,
         obs_width=builder.layers[0].inputs,
@@ -83,8 +86,8 @@ def layer_graph(policy: ActorCritic) -> LayerGraph:
         head="gaussian" if kind == "gaussian" else "categorical",
         actions=linear.out_features,
         log_std=log_std,
-        streams=policy.streams,
-        mask_key=policy.spec.mask_key,
+        streams=tuple(value_heads),
+        mask_key=mask_key,
     )
 
 
