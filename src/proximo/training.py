@@ -14,6 +14,7 @@ from proximo.build import build, choose_device
 from proximo.config.experiment import Experiment
 from proximo.core.memory import check_rollout
 from proximo.core.timer import PHASES, Timer
+from proximo.core.types import Policy
 from proximo.errors import ProximoError, RunError, in_one_line
 from proximo.prepare import prepare
 from proximo.runs import checkpoint, hooks, own_hooks
@@ -44,7 +45,7 @@ class Result:
 
 
 class Training:
-    """One training of one run; hooks are called with it."""
+    """One training of one run; hooks are called with it (`runs.hook.HookedTraining` is what they may use)."""
 
     def __init__(self, experiment: Experiment, run: Run, verbosity: int = 0) -> None:
         self.experiment = experiment
@@ -60,17 +61,18 @@ class Training:
         if on_cpu:
             check_rollout(steps, self.built.env.spec.num_envs, self.built.env.spec.obs_spaces)
         self.experiment = experiment.model_copy(update=self.built.choices)
-        self.ppo = self.built.ppo
+        self.ppo, self.env = self.built.ppo, self.built.env
+        self.policy: Policy = self.built.policy
         self.episodes = EpisodeWindow(experiment.env.info)
         self.reason = ""
         self.interrupted = False
         self.last_eval_step = -1
         self.last_eval: dict[str, float] = {}
         self.evaluation = hooks.Evaluation(experiment)
-        self.checkpoints = hooks.Checkpoints(experiment)
+        self.checkpoints = hooks.Checkpoints(experiment, self.evaluation)
         self.hooks: list[Any] = [
             hooks.NanGuard(),
-            hooks.EntropyAlarm(experiment.ppo.entropy_alarm, self.built.env.spec.action_space),
+            hooks.EntropyAlarm(experiment.ppo.entropy_alarm, self.env.spec.action_space),
             self.evaluation,
             hooks.Stops(experiment),
             *own_hooks.own(experiment),
@@ -109,7 +111,7 @@ class Training:
     def configure(self, params: dict[str, Any]) -> None:
         """Change parameters of the training environments from their next resets on."""
         self.built.collector.settle()
-        self.built.env.configure(params)
+        self.env.configure(params)
 
     def evaluate(self) -> dict[str, float]:
         """Evaluate now; returns the `eval/…` metrics."""
@@ -148,7 +150,7 @@ class Training:
         self.built.collector.settle()
         with preserved_randomness():
             return record(
-                self.built.policy,
+                self.policy,
                 self.experiment.env,
                 self.run.videos / name,
                 config.length,
@@ -185,7 +187,7 @@ class Training:
         Raises: UserError where it was written by another experiment, RunError where an environment does not come back.
         """
         restore(folder, self.stateful(), self.experiment.env.id)
-        if not hasattr(self.built.env, "load_state_dict"):
+        if not hasattr(self.env, "load_state_dict"):
             self.say(f"env.backend: {self.experiment.env.backend} cannot restore episodes; they start afresh")
 
     def begin(self) -> None:
@@ -275,7 +277,7 @@ class Training:
         """Close environments, trackers, console and the run's files."""
         self.built.collector.close()
         try:
-            self.built.env.close()
+            self.env.close()
         except RunError as error:
             # What was learnt is saved, and an error that is under way must not be replaced.
             self.console.warn(str(error))

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from proximo.core.evaluate import judge
 from proximo.core.types import Policy
@@ -18,9 +18,7 @@ from proximo.errors import RunError
 from proximo.recipes.hybrid_places import Clones, Epoch, Index
 from proximo.runs import archive, checkpoint
 from proximo.runs.files import writing
-
-if TYPE_CHECKING:
-    from proximo.training import Training
+from proximo.runs.hook import HookedTraining
 
 _BEGUN = ".epoch-"
 
@@ -49,13 +47,13 @@ class Epochs:
         self.step, self.rows, self.loss = 0, 0, 0.0
         """Up to where rows were counted; rows of the present epoch, and the sum of their losses."""
 
-    def at_start(self, training: Training) -> None:
+    def at_start(self, training: HookedTraining) -> None:
         """Begin the places anew."""
         self.clones.clear()
         self._tidy()
         self.clones.write(self._index(training))
 
-    def after_update(self, training: Training, metrics: dict[str, float]) -> None:
+    def after_update(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         """Adds `epoch`, `train_loss` and `val_loss` to the metrics where a pass has ended."""
         source = _source(training)
         rows = training.step - self.step
@@ -103,21 +101,19 @@ class Epochs:
             index.epochs = self.epochs
             self.clones.write(index)
 
-    def _validate(self, training: Training, source: DemoSource) -> float:
+    def _validate(self, training: HookedTraining, source: DemoSource) -> float:
         if source.held_out is None:
             raise RunError("cloning needs demos.data.holdout, the episodes that validate")
-        return validation_loss(training.built.policy, source.held_out)
+        return validation_loss(training.policy, source.held_out)
 
-    def _pack(self, training: Training, path: Path, facts: Mapping[str, float]) -> None:
+    def _pack(self, training: HookedTraining, path: Path, facts: Mapping[str, float]) -> None:
         with writing(path):
             self.clones.folder.mkdir(parents=True, exist_ok=True)
             work = Path(tempfile.mkdtemp(prefix=_BEGUN, dir=self.clones.folder))
         try:
             folder = work / "checkpoints" / str(training.step)
             meta = {"env": training.experiment.env.id, **facts}
-            checkpoint.save(
-                folder, {"policy": training.built.policy.state_dict()}, step=training.step, meta=meta
-            )
+            checkpoint.save(folder, {"policy": training.policy.state_dict()}, step=training.step, meta=meta)
             for name in ("experiment.yaml", "provenance.json"):
                 shutil.copy2(training.run.path / name, work)
             archive.pack_run(path, work, [folder])
@@ -137,7 +133,7 @@ class Epochs:
         for left in self.clones.folder.glob(f"{_BEGUN}*"):
             shutil.rmtree(left, ignore_errors=True)
 
-    def _index(self, training: Training) -> Index:
+    def _index(self, training: HookedTraining) -> Index:
         return Index(self.made, str(training.run.path), False, self.epochs)
 
 
@@ -152,6 +148,6 @@ def validation_loss(policy: Policy, data: Dataset) -> float:
     return total / rows
 
 
-def _source(training: Training) -> DemoSource:
+def _source(training: HookedTraining) -> DemoSource:
     found = [source for source in training.ppo.parts.sources if isinstance(source, DemoSource)]
     return found[0]

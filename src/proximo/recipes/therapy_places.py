@@ -25,7 +25,8 @@ from proximo.runs.files import replace_file, writing
 from proximo.runs.run import Run
 
 if TYPE_CHECKING:
-    from proximo.training import Training
+    # Finding a run here must not load what training needs.
+    from proximo.runs.hook import HookedTraining
 
 CONFIG, RUN, BEST, FINAL, STEP = "config.yaml", "run.json", "policy_best", "policy_final", "checkpoint_"
 COLUMNS = (
@@ -48,7 +49,7 @@ class Places:
         self.rows, self.last_step, self.due = 0, 0, False
         self.seconds, self.begun = 0.0, time.monotonic()
 
-    def at_start(self, training: Training) -> None:
+    def at_start(self, training: HookedTraining) -> None:
         """Take the places over from an earlier training of the same name, whose run stays where it is."""
         earlier = [self.models / CONFIG, self.models / RUN, *_checkpoints(self.models), self.progress]
         earlier = [path for path in earlier if path.exists()]
@@ -64,7 +65,7 @@ class Places:
         replace_file(self.models / RUN, json.dumps({"run": where}) + "\n")
         replace_file(self.progress, ",".join(COLUMNS) + "\n")
 
-    def after_record(self, training: Training, metrics: dict[str, float]) -> None:
+    def after_record(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         """A row where this update was evaluated."""
         every = training.experiment.checkpoint.every or training.experiment.ppo.total_steps
         self.due = training.step // every > self.last_step // every
@@ -73,7 +74,7 @@ class Places:
             self.rows += 1
             self._write(training, metrics)
 
-    def after_save(self, training: Training, folder: Path, best: bool) -> None:
+    def after_save(self, training: HookedTraining, folder: Path, best: bool) -> None:
         """The checkpoint under its names here."""
         names = [STEP + folder.name] if self.due else []
         names += [BEST] if best else []
@@ -99,7 +100,7 @@ class Places:
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self.begun
 
-    def _write(self, training: Training, metrics: dict[str, float]) -> None:
+    def _write(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         result = training.last_result
         values: dict[str, float | None] = {
             "epoch": self.rows,

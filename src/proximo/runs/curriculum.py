@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from proximo.config.experiment import CurriculumHook
 from proximo.config.registry import nearest
 from proximo.errors import RunError
-
-if TYPE_CHECKING:
-    from proximo.training import Training
+from proximo.runs.hook import HookedTraining
 
 PREFIX = "curriculum/"
 """The parameter's present value is the metric `curriculum/<parameter>`."""
@@ -39,12 +37,12 @@ class Curriculum:
         whole = isinstance(start, int) and isinstance(end, int) and config.step.is_integer()
         return int(value) if whole else float(value)
 
-    def at_start(self, training: Training) -> None:
+    def at_start(self, training: HookedTraining) -> None:
         """Raises: UserError where the environment has no such parameter."""
         training.configure({self.config.parameter: self.value})
         training.say(f"hooks.{self.name}: {self.config.parameter} begins at {self.value:g}")
 
-    def after_update(self, training: Training, metrics: dict[str, float]) -> None:
+    def after_update(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         """Adds the value that this update was collected with; moves on where due.
 
         Raises: RunError where the metric does not exist.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from proximo.errors import UserError
 from proximo.runs.evaluation import evaluate
+from proximo.runs.hook import HookedTraining
 from proximo.runs.randomness import preserved_randomness
-
-if TYPE_CHECKING:
-    from proximo.training import Training
 
 
 class FinalEvaluation:
@@ -22,14 +20,14 @@ class FinalEvaluation:
             raise UserError(f"hooks.evaluation.kwargs.episodes={episodes}: must be at least 1")
         self.episodes = episodes
 
-    def after_record(self, training: Training, metrics: dict[str, float]) -> None:
+    def after_record(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         """Does nothing before the end, nor when a signal ended it (the run will go on)."""
         if not training.finishing or training.interrupted:
             return
         config = training.experiment.eval
         with training.timer.phase("eval"), preserved_randomness():
             result = evaluate(
-                training.built.policy,
+                training.policy,
                 training.experiment.env,
                 self.episodes,
                 config.seed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -13,27 +13,7 @@ from gymnasium import spaces
 from proximo.config.experiment import Custom, Experiment
 from proximo.errors import ProximoError, RunError
 from proximo.runs.columns import WINDOW
-
-if TYPE_CHECKING:
-    from proximo.training import Training
-
-
-class Hook(Protocol):
-    """Called at named moments; every method may be left out by a hook of the user's."""
-
-    name: str
-
-    def at_start(self, training: Training) -> None:
-        """Before the first step of a fresh run; not called on resume."""
-
-    def after_update(self, training: Training, metrics: dict[str, float]) -> None:
-        """After learning, before the metrics are recorded; may add to them."""
-
-    def after_record(self, training: Training, metrics: dict[str, float]) -> None:
-        """After the metrics went to the trackers."""
-
-    def after_save(self, training: Training, folder: Path, best: bool) -> None:
-        """After a checkpoint was written to `folder`; `best`: of the best evaluation so far."""
+from proximo.runs.hook import HookedTraining
 
 
 class NanGuard:
@@ -41,7 +21,7 @@ class NanGuard:
 
     name = "nan_guard"
 
-    def after_update(self, training: Training, metrics: dict[str, float]) -> None:
+    def after_update(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         """Raises: RunError naming the metric."""
         if math.isfinite(sum(metrics.values())):
             return
@@ -66,7 +46,7 @@ class EntropyAlarm:
         self.maximum = _max_entropy(actions)
         self.warned = False
 
-    def after_update(self, training: Training, metrics: dict[str, float]) -> None:
+    def after_update(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         """Prints one line; the metric `entropy_fraction` shows how close it is."""
         maximum = self.maximum
         if not maximum or "entropy" not in metrics:
@@ -114,7 +94,7 @@ class Evaluation:
         self.best = -math.inf
         self.improved = False
 
-    def after_update(self, training: Training, metrics: dict[str, float]) -> None:
+    def after_update(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         """Adds `eval/…` to the metrics where an evaluation is due."""
         self.improved = False
         count = self.config.num_evals
@@ -123,12 +103,12 @@ class Evaluation:
         if count and due:
             self._run(training, metrics)
 
-    def final(self, training: Training, metrics: dict[str, float]) -> None:
+    def final(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         """The last word at the end of the training, unless it was just evaluated."""
         if self.config.num_evals and training.last_eval_step != training.step:
             self._run(training, metrics)
 
-    def _run(self, training: Training, metrics: dict[str, float]) -> None:
+    def _run(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         with training.timer.phase("eval"):
             metrics |= training.evaluate()
         value = metrics["eval/return_mean"]
@@ -161,7 +141,7 @@ class Stops:
         """Seconds of training, over resumes."""
         return self.seconds + time.monotonic() - self.begun
 
-    def after_update(self, training: Training, metrics: dict[str, float]) -> None:
+    def after_update(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         """Asks the training to stop, with the reason."""
         goal, minutes = self.config.return_mean, self.config.minutes
         key = "eval/return_mean" if self.has_evals else "return_mean"
@@ -185,14 +165,16 @@ class Checkpoints:
 
     name = "checkpoint"
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, evaluation: Evaluation) -> None:
+        """`evaluation`: says which is the best."""
+        self.evaluation = evaluation
         self.every = experiment.checkpoint.every or max(1, -(-experiment.ppo.total_steps // 10))
         self.keep = experiment.checkpoint.keep
         self.last_step = 0
 
-    def after_record(self, training: Training, metrics: dict[str, float]) -> None:
+    def after_record(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         """Save where due."""
-        improved = training.evaluation.improved
+        improved = self.evaluation.improved
         due = training.step // self.every > self.last_step // self.every
         if due or improved or training.finishing:
             self.last_step = training.step
@@ -216,7 +198,7 @@ class Videos:
         self.config = experiment.video
         self.last_step = 0
 
-    def after_record(self, training: Training, metrics: dict[str, float]) -> None:
+    def after_record(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         """Record where due; what cannot be recorded says so once and turns itself off."""
         every = self.config.every
         due = every is not None and training.step // every > self.last_step // every

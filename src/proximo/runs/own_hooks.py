@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +11,7 @@ from proximo.config.experiment import CurriculumHook, Experiment, HookConfig
 from proximo.config.registry import build, resolve
 from proximo.errors import RunError, user_code
 from proximo.runs.curriculum import Curriculum
-
-if TYPE_CHECKING:
-    from proximo.training import Training
+from proximo.runs.hook import HookedTraining
 
 
 class UserHook:
@@ -26,11 +24,11 @@ class UserHook:
             self.state_dict = hook.state_dict
             self.load_state_dict = hook.load_state_dict
 
-    def at_start(self, training: Training) -> None:
+    def at_start(self, training: HookedTraining) -> None:
         """Raises: RunError where it raises."""
         self._call("at_start", training)
 
-    def after_update(self, training: Training, metrics: dict[str, float]) -> None:
+    def after_update(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         """Raises: RunError where it raises, or leaves something else than numbers in the metrics."""
         self._call("after_update", training, metrics)
         for key, value in metrics.items():
@@ -39,15 +37,15 @@ class UserHook:
                     f"hooks.{self.name}: it made the metric {key!r} {value!r}; it must be a number"
                 )
 
-    def after_record(self, training: Training, metrics: dict[str, float]) -> None:
+    def after_record(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         """Raises: RunError where it raises."""
         self._call("after_record", training, metrics)
 
-    def after_save(self, training: Training, folder: Path, best: bool) -> None:
+    def after_save(self, training: HookedTraining, folder: Path, best: bool) -> None:
         """Raises: RunError where it raises."""
         self._call("after_save", training, folder, best)
 
-    def _call(self, moment: str, training: Training, *given: Any) -> None:
+    def _call(self, moment: str, training: HookedTraining, *given: Any) -> None:
         method = getattr(self.hook, moment, None)
         if method is not None:
             with user_code(f"hooks.{self.name}.{moment}"):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from proximo.core.warm_start import WarmStart
-
-if TYPE_CHECKING:
-    from proximo.training import Training
+from proximo.runs.hook import HookedTraining
 
 
 class TellWarmStart:
@@ -20,15 +18,15 @@ class TellWarmStart:
         self.before: float | None = None
         self.told = False
 
-    def at_start(self, training: Training) -> None:
+    def at_start(self, training: HookedTraining) -> None:
         """Says how many steps it takes."""
         config = training.experiment
-        wanted, rollout = config.warm_start_steps, config.ppo.num_steps * training.built.env.spec.num_envs
+        wanted, rollout = config.warm_start_steps, config.ppo.num_steps * training.env.spec.num_envs
         taken = self.warm_start.updates * rollout
         rounded = f", {wanted:,} rounded up to whole rollouts" if taken != wanted else ""
         training.say(f"value warm start: {taken:,} steps{rounded}; the actor and its deviation are frozen")
 
-    def after_update(self, training: Training, metrics: dict[str, float]) -> None:
+    def after_update(self, training: HookedTraining, metrics: dict[str, float]) -> None:
         """Explained variance is measured before learning: the first update's is before, the one after it after."""
         measured = metrics["explained_variance"]
         if self.before is None:
