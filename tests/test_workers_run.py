@@ -1,6 +1,7 @@
 """Whole runs on worker processes: what a crash and a Ctrl-C in the terminal do to them."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,8 +67,8 @@ def test_a_dead_worker_ends_the_run_in_one_line_and_the_checkpoint_remains(start
     assert process.returncode == 1
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    for words in ("environment 0", "seed ", "action ", "SIGKILL"):
-        assert words in errors[0]
+    # Whichever was being stepped when the flag appeared.
+    assert re.search(r"environment \d+ \(episode \d+, seed \d+\), step \d+, action .*SIGKILL", errors[0])
     assert "Traceback" not in err
     monkeypatch.chdir(tmp_path)
     newest = int(checkpoint.checkpoints(run)[-1].name)
