@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
 
 import gymnasium
 import numpy as np
 import torch
+from stable_baselines3.common import policies
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor
 from torch.nn.utils import vector_to_parameters
@@ -47,6 +49,8 @@ class Ours:
     def __init__(self, exp: Experiment, saved: dict[str, Any]) -> None:
         self.seed = exp.seed
         self.built = build(exp, CPU, Timer(), lambda line: None)
+        slow = exp.model_copy(update={"engine": "eager"})
+        self.twin = build(slow, CPU, Timer(), lambda line: None)
         self.parts = self.built.stateful()
         for name in ("policy", "optimizer", "stream.task"):
             self.parts[name].load_state_dict(saved[name])
@@ -58,18 +62,36 @@ class Ours:
 
     def iterate(self, prefixes: Sequence[int]) -> tuple[Any, list[Tensor], list[Tensor]]:
         """One update: its rollout, evaluated; orders of its rows; weights after so many epochs and after all."""
-        before, drawn = self._state(), self.batching.drawn
+        self.before, drawn = self._state(), self.batching.drawn
         self.weights_before, self.moments_before = self.weights(), copy.deepcopy(self.moments)
-        self.adam = list(before["optimizer"]["moments"].values())
+        self.adam = list(self.before["optimizer"]["moments"].values())
         self.built.ppo.iterate()
         data, after, weights = self.last(), self._state(), []
         for epochs in prefixes:
-            self._restore(before)
+            self._restore(self.before)
             weights.append(self._learnt(data, epochs))
         self._restore(after)
         rows = NUM_STEPS * NUM_ENVS
         orders = [permutation(self.batching.key, drawn + i, rows, CPU) for i in range(EPOCHS)]
         return data, orders, [*weights, self.weights()]
+
+    def learn_in_float64(self, data: Any, prefixes: Sequence[int]) -> list[Tensor]:
+        """The newest update again, by the eager engine; weights after so many epochs."""
+        twin = self.twin.ppo.parts
+        for name, part in self.twin.stateful().items():
+            if name in self.before:
+                part.load_state_dict(copy.deepcopy(self.before[name]))
+        twin.policy.double()
+        for moments in twin.optimizer.adam.state.values():
+            moments.update({name: moment.double() for name, moment in moments.items() if name != "step"})
+        units = twin.batching.units(data)
+        units.fields = {name: field.double() for name, field in units.fields.items()}
+        weights = []
+        for done, epochs in pairwise((0, *prefixes)):
+            plan = Plan(epochs - done)
+            twin.engine.learn(twin.policy, twin.optimizer, twin.losses, twin.batching, [units], plan)
+            weights.append(flat(twin.policy.parameters()))
+        return weights
 
     def weights(self) -> Tensor:
         """All, one after the other."""
@@ -123,14 +145,16 @@ class Theirs:
             model.collect_rollouts(self.scaled, self.callback, model.rollout_buffer, NUM_STEPS)
         return np.stack(raw)
 
-    def learn(self, ours: Ours, orders: Sequence[Tensor], moved: float = 0.0) -> list[Tensor]:
-        """The update, from our weights moved by this part of their size; the weights after each minibatch."""
-        before = ours.weights_before
-        noise = torch.randn(before.shape, generator=torch.Generator().manual_seed(ours.seed))
-        vector_to_parameters(before * (1.0 + moved * noise), self.parameters)
+    def learn(self, ours: Ours, orders: Sequence[Tensor]) -> list[Tensor]:
+        """The update, in the precision of the policy; the weights after each minibatch."""
         optimizer, weights = self.model.policy.optimizer, []
+        kind = self.parameters[0].dtype
+        vector_to_parameters(ours.weights_before.to(kind, copy=True), self.parameters)
         for parameter, moments in zip(self.parameters, ours.adam, strict=True):
-            optimizer.state[parameter] = {name: moment.clone() for name, moment in moments.items()}
+            optimizer.state[parameter] = {
+                name: moment.clone() if name == "step" else moment.to(kind, copy=True)
+                for name, moment in moments.items()
+            }
         # They count rows environment by environment, we step by step.
         rows = [(order % NUM_ENVS * NUM_STEPS + order // NUM_ENVS).numpy() for order in orders]
 
@@ -141,6 +165,26 @@ class Theirs:
         with patch.object(np.random, "permutation", side_effect=rows):
             self.model.train()
         hook.remove()
+        return weights
+
+    def learn_in_float64(self, ours: Ours, data: Any, orders: Sequence[Tensor]) -> list[Tensor]:
+        """The same from our rows, every number of them and of the policy in float64."""
+        buffer, policy = self.model.rollout_buffer, self.model.policy
+        given = {
+            "observations": data.obs["obs"],
+            "actions": data.rollout.action,
+            "values": data.value["task"],
+            "log_probs": data.logp_old,
+            "advantages": data.advantage,
+            "returns": data.target["task"],
+        }
+        vars(buffer).update({name: rows.double().numpy() for name, rows in given.items()})
+        buffer.generator_ready = False
+        policy.double()
+        # It would make float32 of observations again.
+        with patch.object(policies, "preprocess_obs", lambda obs, *_, **__: obs):
+            weights = self.learn(ours, orders)
+        policy.float()
         return weights
 
 
