@@ -42,3 +42,21 @@ class Sloped(HopperEnv):
     def reset_model(self):
         self.model.opt.gravity[0] = -1.0
         return super().reset_model()
+
+
+class EveryOtherAnother(HopperEnv):
+    """A body of its own for every second copy."""
+
+    made = 0
+
+    def _initialize_simulation(self):
+        import mujoco
+
+        EveryOtherAnother.made += 1
+        model, data = super()._initialize_simulation()
+        if EveryOtherAnother.made % 2 == 0:
+            spec = mujoco.MjSpec.from_file(self.fullpath)
+            spec.worldbody.add_body(name="stone").add_geom(size=[0.1, 0.1, 0.1])
+            model = spec.compile()
+            data = mujoco.MjData(model)
+        return model, data

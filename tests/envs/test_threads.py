@@ -110,6 +110,12 @@ def test_copies_of_gymnasiums_own_share_a_model():
     assert len({id(base.model) for base in wrapped._bases}) == 4
 
 
+def test_copies_with_different_bodies_are_refused():
+    """One's memory is too small for another's state."""
+    with pytest.raises(UserError, match="different bodies; use sync"):
+        make(f"{TOYS}:EveryOtherAnother", "threads", 3)
+
+
 def test_the_threads_do_the_physics(monkeypatch):
     many = make("HalfCheetah-v5", "threads", 3)
     many.reset(0)

@@ -118,7 +118,7 @@ class ThreadedMujoco(SyncEnv):
         self._copies.arguments = self._begin
         _check_layers(envs[0], config.id)
         self._bases: list[Any] = [env.unwrapped for env in envs]
-        self._fleet = _fleet(self._bases)
+        self._fleet = _fleet(self._bases, config.id)
         _compare(self._fleet, envs[0], config.id)
         self._ahead: list[Any] = [None] * len(envs)
         for index, base in enumerate(self._bases):
@@ -136,7 +136,7 @@ class ThreadedMujoco(SyncEnv):
         return rows
 
 
-def _fleet(bases: Sequence[Any]) -> Fleet:
+def _fleet(bases: Sequence[Any], env_id: str) -> Fleet:
     mujoco = importlib.import_module("mujoco")
     folder = Path(str(mujoco.__file__)).parent
     path = find_library(folder)
@@ -144,9 +144,11 @@ def _fleet(bases: Sequence[Any]) -> Fleet:
         raise UserError(f"env.backend=threads: no libmujoco in {folder}; use sync")
     which = int(mujoco.mjtState.mjSTATE_INTEGRATION)
     models = [base.model for base in bases]
+    if len({int(model.signature) for model in models}) > 1:
+        raise UserError(f"env.backend=threads: the copies of {env_id} simulate different bodies; use sync")
     size = mujoco.mj_stateSize(models[0], which)
     threads = min(cores(), len(bases), MAX_THREADS)
-    # Any spare one fits all models of a task: what a step does not write anew is part of the state that is copied.
+    # Any spare one fits all models of one structure: what a step does not write anew is in the state that is copied.
     spare = [mujoco.MjData(models[0]) for _ in range(min(len(bases), SPARES_A_THREAD * threads))]
     return Fleet(path, models, [*(base.data for base in bases), *spare], which, size, threads - 1)
 
