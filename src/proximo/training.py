@@ -28,7 +28,7 @@ from proximo.runs.signals import stop_on_signals
 from proximo.runs.trackers import Trackers
 from proximo.runs.warm_start import TellWarmStart
 
-_COLUMN_OF = {name: f"time/{name}" for name in PHASES}
+_TIMES = [f"time/{name}" for name in PHASES]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Training:
     @property
     def finishing(self) -> bool:
         """No further update will follow."""
-        return self.step >= self.experiment.ppo.total_steps or bool(self.reason) or self.interrupted
+        return self.ppo.step >= self.ppo.total_steps or bool(self.reason) or self.interrupted
 
     def say(self, text: str) -> None:
         """One line for the reader."""
@@ -204,7 +204,7 @@ class Training:
             with stop_on_signals(self._interrupt), self.timer.phase("log"):
                 # Priming alone may use up a short run's steps; what is called finished has learnt and is saved.
                 while self.ppo.update == 0 or not self.finishing:
-                    metrics = {"update": self.ppo.update + 1, **self.ppo.iterate()}
+                    metrics = self.ppo.iterate()
                     self._look(metrics)
                     now = time.monotonic()
                     metrics["steps_per_second"] = (self.step - counted) / max(now - clock, 1e-9)
@@ -221,7 +221,7 @@ class Training:
         return self._result(status)
 
     def _look(self, metrics: dict[str, float]) -> None:
-        metrics["step"] = self.step
+        metrics["step"], metrics["update"] = self.ppo.step, self.ppo.update
         metrics["learning_rate"] = self.ppo.parts.optimizer.learning_rate
         metrics |= self.episodes.take(self.ppo.episodes)
         self._call("after_update", metrics)
@@ -230,8 +230,7 @@ class Training:
 
     def _record(self, metrics: dict[str, float]) -> None:
         phases = self.timer.take()
-        for name, seconds in phases.items():
-            metrics[_COLUMN_OF[name]] = seconds
+        metrics.update(zip(_TIMES, phases.values(), strict=True))
         self.trackers.scalars(self.step, metrics)
         self.console.update(self.step, metrics, phases)
         self._call("after_record", metrics)

@@ -88,7 +88,7 @@ def test_what_cannot_be_written_is_one_line(tmp_path, name):
     (tmp_path / "a file").write_text("")
     appender = Appender(tmp_path / name)
     with pytest.raises(RunError, match=r"free some space|a part of the path is a file") as caught:
-        appender.append("1\n")
+        appender.append(b"1\n")
     assert str(appender.path) in str(caught.value)
 
 

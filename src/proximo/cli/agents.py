@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proximo.cli.imports import uncollected
 from proximo.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def _count(word: str) -> int:
 
 def _load(name: str, *, shown: bool = True) -> Agent:
     """The agent of a run, a W&B run or the lab's YAML file; says which one, unless not `shown`."""
-    from proximo.agent import load
+    with uncollected():
+        from proximo.agent import load
     from proximo.runs.locate import locate
 
     found = locate(name)
@@ -84,9 +86,9 @@ def _load(name: str, *, shown: bool = True) -> Agent:
 
 
 def _eval(args: argparse.Namespace) -> int:
+    agent = _load(args.path, shown=not args.json)
     from proximo.runs.evaluation import evaluate, random_baseline, verdict
 
-    agent = _load(args.path, shown=not args.json)
     config = agent.experiment
     episodes = args.episodes or config.eval.episodes
     seed = config.eval.seed if args.seed is None else args.seed
@@ -124,9 +126,10 @@ def _play(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
+    agent = _load(args.path)
     from proximo.share.onnx import export_onnx
 
-    written = export_onnx(_load(args.path), args.onnx)
+    written = export_onnx(agent, args.onnx)
     print(f"{written.path}: {', '.join(written.inputs)} → {', '.join(written.outputs)}")
     print(f"checked: its actions differ from the policy's by at most {written.difference:.1e}")
     return 0

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from proximo.cli.imports import uncollected
 from proximo.recipes.hybrid_fields import FIELDS, FLAGS, HINTS, REQUIRED, SWITCHES
 
 EXAMPLE = """example:
@@ -65,7 +66,8 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _hybrid(args: argparse.Namespace) -> int:
-    from proximo.recipes import hybrid
+    with uncollected():
+        from proximo.recipes import hybrid
 
     ask = _ask if sys.stdin is not None and sys.stdin.isatty() else None
     result = hybrid.run(options_of(args), verbosity=args.verbosity, ask=ask)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from proximo.cli.imports import uncollected
 from proximo.errors import UserError
 from proximo.recipes.therapy_fields import FIELDS, FLAGS, HINTS
 
@@ -122,7 +123,9 @@ def _add_compare(verbs: Any, common: argparse.ArgumentParser) -> None:
 
 def _train(args: argparse.Namespace) -> int:
     from proximo.config import text
-    from proximo.recipes import therapy, therapy_config, therapy_places
+
+    with uncollected():
+        from proximo.recipes import therapy, therapy_config, therapy_places
 
     options = {name: getattr(args, name) for name in FLAGS if hasattr(args, name)}
     items = list(args.items)

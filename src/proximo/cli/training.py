@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proximo.cli.imports import uncollected
 from proximo.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def _train(args: argparse.Namespace) -> int:
         args.verbosity = loaded.translation.verbosity or 0
     if plan is not None:
         return seeds.run(plan, loaded.experiment, args.source, items, _flags(args), told)
-    from proximo.launch import train
+    with uncollected():
+        from proximo.launch import train
 
     return _finish(train(loaded.experiment, verbosity=args.verbosity), args.result)
 
@@ -78,7 +80,8 @@ def _flags(args: argparse.Namespace) -> list[str]:
 
 
 def _resume(args: argparse.Namespace) -> int:
-    from proximo.launch import resume
+    with uncollected():
+        from proximo.launch import resume
 
     _check_writable(args.result)
     return _finish(resume(args.path, args.items, verbosity=args.verbosity), args.result)

@@ -64,10 +64,9 @@ class Collector:
         self.state = None
         self.episodes = EpisodeCounter(self.env.spec.num_envs)
 
-    @torch.no_grad()
     def collect(self, policy: Policy) -> Rollout:
         """Act for `num_steps` steps with the policy as it is; its statistics do not move meanwhile."""
-        with self.timer.phase("act"):
+        with self.timer.phase("act"), torch.no_grad():
             if not self.obs:
                 self.reset()
             if self.state is None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 from typing import Any
-
-import numpy as np
 
 from proximo.config.experiment import CurriculumHook, Experiment
 from proximo.core.timer import PHASES
@@ -34,14 +31,9 @@ class EpisodeWindow:
 
     def __init__(self, info: Sequence[str]) -> None:
         """`info`: names of the `info` values to average."""
-        self.info = tuple(info)
-        self.window: deque[Episode] = deque(maxlen=WINDOW)
-        # The window's numbers side by side: looking up a hundred episodes after every update would take longer.
-        self._returns: list[float] = []
-        self._lengths: list[int] = []
-        self._successes: list[bool | None] = []
-        self._steps = 0
-        """Sum of the window's lengths: of whole numbers a running sum is exact."""
+        # Columns: learning empties the processor's caches, and looking up a hundred episodes would take longer.
+        self._returns, self._lengths, self._successes = _column(), _column(), _column()
+        self._info = {name: _column() for name in info}
         self.count = 0
         self._metrics: dict[str, float] = {}
         """Of the window as it is; empty where it must be looked at again."""
@@ -49,55 +41,59 @@ class EpisodeWindow:
     @property
     def return_mean(self) -> float | None:
         """Mean return of the window; None before the first episode ended."""
-        return float(np.mean([episode.return_ for episode in self.window])) if self.window else None
+        return math.fsum(self._returns) / len(self._returns) if self._returns else None
 
     def take(self, episodes: Sequence[Episode]) -> dict[str, float]:
         """Take in what an update finished; returns the metrics, without those that do not exist yet."""
-        self._extend(episodes)
-        self.count += len(episodes)
-        if episodes or not self._metrics:
-            self._metrics = self._means()
-        return {"episodes": self.count, **self._metrics}
-
-    def _extend(self, episodes: Sequence[Episode]) -> None:
-        self.window.extend(episodes)
         for episode in episodes:
             self._returns.append(episode.return_)
             self._lengths.append(episode.length)
             self._successes.append(episode.success)
-            self._steps += episode.length
-        gone = len(self._lengths) - WINDOW
-        if gone > 0:
-            self._steps -= sum(self._lengths[:gone])
-            del self._returns[:gone], self._lengths[:gone], self._successes[:gone]
+            for name, column in self._info.items():
+                column.append(episode.info.get(name))
+        if episodes or not self._metrics:
+            self.count += len(episodes)
+            self._metrics = self._means()
+        return self._metrics
 
     def _means(self) -> dict[str, float]:
-        metrics: dict[str, float] = {}
-        count = len(self._successes)
+        metrics: dict[str, float] = {"episodes": self.count}
+        count = len(self._returns)
         if count:
             # A window is too small for NumPy to pay.
-            mean = math.fsum(self._returns) / count
-            metrics["return_mean"] = mean
-            metrics["return_std"] = math.dist(self._returns, [mean] * count) / math.sqrt(count)
-            metrics["length_mean"] = self._steps / count
+            metrics["return_mean"] = mean = math.fsum(self._returns) / count
+            metrics["return_std"] = math.dist(self._returns, (mean,) * count) / math.sqrt(count)
+            metrics["length_mean"] = sum(self._lengths) / count
         told = count - self._successes.count(None)
         if told:
             metrics["success_rate"] = self._successes.count(True) / told
-        for name in self.info:
-            values = [episode.info[name] for episode in self.window if name in episode.info]
+        for name, column in self._info.items():
+            values = [value for value in column if value is not None]
             if values:
-                metrics[f"info/{name}"] = float(np.mean(values))
+                metrics[f"info/{name}"] = math.fsum(values) / len(values)
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """The window and the counter."""
-        return {"window": [asdict(episode) for episode in self.window], "count": self.count}
+        """The window's columns and the counter."""
+        return {
+            "returns": [*self._returns],
+            "lengths": [*self._lengths],
+            "successes": [*self._successes],
+            "info": {name: [*column] for name, column in self._info.items()},
+            "count": self.count,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        self._extend([Episode(**episode) for episode in state["window"]])
+        self._returns, self._lengths = _column(state["returns"]), _column(state["lengths"])
+        self._successes = _column(state["successes"])
+        self._info = {name: _column(state["info"][name]) for name in self._info}
         self._metrics = {}
         self.count = int(state["count"])
+
+
+def _column(values: Iterable[Any] = ()) -> deque[Any]:
+    return deque(values, maxlen=WINDOW)
 
 
 def columns(experiment: Experiment) -> Sequence[str]:

@@ -36,6 +36,8 @@ class Console:
         self.total_steps = total_steps
         self.verbosity = verbosity
         self._rich = RichConsole(file=file, highlight=False, markup=False)
+        # Rich asks the environment and the system each time, which would be a quarter of a fast update's log.
+        self._is_terminal = self._rich.is_terminal
         self._live: Live | None = None
         self._shown_at = -math.inf
         self._shown_step = 0
@@ -63,7 +65,7 @@ class Console:
             self._phases[name] = self._phases.get(name, 0.0) + seconds
         if self.verbosity <= QUIET:
             return
-        if self._rich.is_terminal:
+        if self._is_terminal:
             # Rendering costs milliseconds, so it happens twice a second and never in a thread of its own.
             if now - self._shown_at >= REFRESH_SECONDS or step >= self.total_steps:
                 self._shown_at = now

@@ -79,9 +79,8 @@ class Appender:
         self._descriptor = -1
         self._close: Callable[[], object] = lambda: None
 
-    def append(self, text: str) -> None:
+    def append(self, data: bytes) -> None:
         """Raises: RunError (disk full, folder gone)."""
-        data = text.encode()
         with writing(self.path):
             if self._descriptor < 0 or os.fstat(self._descriptor).st_nlink == 0:
                 self._open()
@@ -113,7 +112,7 @@ class BatchedFile(Generic[Item]):
         self._items: list[Item] = []
         self._due = -float("inf")
 
-    def _text(self, items: Sequence[Item]) -> str:
+    def _data(self, items: Sequence[Item]) -> bytes:
         """The items as they stand in the file."""
         raise NotImplementedError
 
@@ -127,7 +126,7 @@ class BatchedFile(Generic[Item]):
         items, self._items = self._items, []
         self._due = time.monotonic() + FLUSH_SECONDS
         if items:
-            self._file.append(self._text(items))
+            self._file.append(self._data(items))
 
     def close(self) -> None:
         """Put everything on disk and give the file back."""

@@ -52,8 +52,8 @@ class EntropyAlarm:
         if not maximum or "entropy" not in metrics:
             return
         metrics["entropy_fraction"] = metrics["entropy"] / maximum
-        early = training.step < training.experiment.ppo.total_steps / 2
-        if early and not self.warned and metrics["entropy_fraction"] < self.fraction:
+        low = not self.warned and metrics["entropy_fraction"] < self.fraction
+        if low and training.step < training.experiment.ppo.total_steps / 2:
             self.warned = True
             text = (
                 f"entropy fell to {metrics['entropy_fraction']:.1%} of its maximum at step {training.step}; "

@@ -53,14 +53,14 @@ class Progress(BatchedFile[Mapping[str, float]]):
         """Append one row soon. Raises: RunError (disk full), perhaps for an earlier row."""
         self._add(row)
 
-    def _text(self, rows: Sequence[Mapping[str, float]]) -> str:
+    def _data(self, rows: Sequence[Mapping[str, float]]) -> bytes:
         full = [{**self._empty, **row} for row in rows]
         if max(map(len, full)) > len(self.columns):
             earlier = list(read_progress(self.path))
             self.columns = list(dict.fromkeys([*self.columns, *(name for row in full for name in row)]))
             self._rewrite(earlier)
             full = [{**self._empty, **row} for row in rows]
-        return "".join([_row([*row.values()]) for row in full])
+        return _table([[*row.values()] for row in full])
 
     def _rewrite(self, rows: Iterable[Mapping[str, str]]) -> None:
         self._empty: dict[str, float | None] = dict.fromkeys(self.columns)
@@ -75,16 +75,17 @@ def _line(cells: Iterable[str]) -> str:
     return buffer.getvalue()
 
 
-def _row(values: Sequence[float | None]) -> str:
+def _table(rows: Sequence[Sequence[float | None]]) -> bytes:
     # Every digit is kept, so that two runs can be compared exactly; numbers need no quotes.
-    if math.isfinite(sum(filter(None, values))):
+    if all(math.isfinite(sum(filter(None, row))) for row in rows):
         try:
-            text = orjson.dumps(values)[1:-1].replace(b"null", b"")
+            # All rows in one call: hundreds come a second.
+            text = orjson.dumps(rows)[2:-2].replace(b"null", b"").replace(b"],[", b"\n")
         except TypeError:  # integers of more than 64 bits, NumPy's numbers
             text = b"?"
-        if not text.translate(None, b"0123456789.,+-e"):
-            return text.decode() + "\n"
-    return ",".join(map(_cell, values)) + "\n"
+        if not text.translate(None, b"0123456789.,+-e\n"):
+            return text + b"\n"
+    return "".join([",".join(map(_cell, row)) + "\n" for row in rows]).encode()
 
 
 def _cell(value: float | None) -> str:
@@ -130,7 +131,7 @@ class Events(BatchedFile[Record]):
         """Append one record soon. Raises: RunError (disk full), perhaps for an earlier record."""
         self._add((time.time(), kind, step, fields))
 
-    def _text(self, records: Sequence[Record]) -> str:
+    def _data(self, records: Sequence[Record]) -> bytes:
         if not self._checked:
             with writing(self.path):
                 _drop_torn_line(self.path)
@@ -139,15 +140,15 @@ class Events(BatchedFile[Record]):
             _record({"time": round(at, 3), "step": step, "kind": kind}, fields)
             for at, kind, step, fields in records
         ]
-        return "".join(lines)
+        return b"".join(lines)
 
 
-def _record(head: dict[str, Any], fields: Mapping[str, Any]) -> str:
+def _record(head: dict[str, Any], fields: Mapping[str, Any]) -> bytes:
     try:
         # Hundreds a second.
-        return orjson.dumps({**head, **fields}).decode() + "\n"
+        return orjson.dumps({**head, **fields}, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # integers of more than 64 bits, NumPy's numbers, paths
-        return json.dumps({**head, **jsonable(fields)}) + "\n"
+        return json.dumps({**head, **jsonable(fields)}).encode() + b"\n"
 
 
 def _drop_torn_line(path: Path) -> None:

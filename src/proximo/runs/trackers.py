@@ -207,7 +207,7 @@ class Trackers:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Metrics of one update, to all."""
         # A copy: the files write it later, and hooks may go on with theirs.
-        row = {"step": step, **values}
+        row = {**values, "step": step}
         for file in self._files:
             file.scalars(step, row)
         if self._others:
