@@ -54,7 +54,16 @@ class Configured(Counter):
     """Has a `configure` of its own."""
 
     def configure(self, length, gain=1.0):
+        if length < 1:
+            raise ValueError("too\nshort")
         self.length, self.gain = length, gain
+
+
+class Defaulting(Counter):
+    """Has a `configure` that sets a default where it is given nothing."""
+
+    def configure(self, length=3):
+        self.length = length
 
 
 class Nested(gym.Env):

@@ -98,6 +98,35 @@ def test_a_lost_life_ends_the_episode_in_training_only():
     assert info["lives"] == 0
 
 
+LIMIT = {"name": "TimeLimit", "kwargs": {"max_episode_steps": 3}}
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_end_from_above_is_the_games(training):
+    env = make_single(EnvConfig(id=BREAKOUT, wrappers=(LIMIT,)), training=training)
+    fresh = make_single(EnvConfig(id=BREAKOUT), training=training)
+    env.reset(seed=1)
+    for _ in range(3):
+        *_, truncated, info = env.step(2)
+    assert truncated
+    assert info["lives"] == 5
+    np.testing.assert_array_equal(env.reset(seed=8)[0], fresh.reset(seed=8)[0])
+
+
+def test_an_end_from_above_is_reported_and_a_lost_life_is_not():
+    env = make_env(EnvConfig(id=BREAKOUT, num_envs=1, backend="sync", wrappers=(LIMIT,)))
+    env.reset(1)
+    noop = torch.zeros(1, dtype=torch.int64)
+    lengths = [env.step(noop).info["episode_length"].nan_to_num(-1.0).item() for _ in range(6)]
+    assert lengths == [-1.0, -1.0, 3.0] * 2
+    env = make_env(EnvConfig(id=BREAKOUT, num_envs=1, backend="sync"))
+    env.reset(1)
+    step = env.step(noop)
+    while not step.terminated:
+        step = env.step(noop)
+    assert step.info["episode_length"].isnan().all()
+
+
 def test_rewards_are_signs_in_training_and_points_in_evaluation():
     points = make_single(EnvConfig(id="ALE/MsPacman-v5"), training=False)
     signs = make_single(EnvConfig(id="ALE/MsPacman-v5"), training=True)
@@ -144,6 +173,32 @@ def test_restored_bitwise(env_id):
         assert torch.equal(a.obs["obs"], b.obs["obs"])
         assert torch.equal(a.reward, b.reward)
         assert torch.equal(a.terminated, b.terminated)
+
+
+def test_a_game_restored_after_a_lost_life_goes_on():
+    env, other = (make_single(EnvConfig(id=BREAKOUT)) for _ in range(2))
+    env.reset(seed=1)
+    terminated = False
+    while not terminated:
+        _, _, terminated, _, info = env.step(0)
+    other.reset(seed=2)
+    other.load_state_dict(env.state_dict())
+    np.testing.assert_array_equal(env.reset(seed=3)[0], other.reset(seed=3)[0])
+    assert info["lives"] == other.step(0)[4]["lives"] == 4
+
+
+def test_the_last_picture_of_an_episode_is_restored_too():
+    """A limit that falls into a step leaves the pictures of the step before."""
+    config = EnvConfig(id=BREAKOUT, num_envs=4, backend="sync", max_episode_steps=12)
+    env, other = make_env(config), make_env(config)
+    env.reset(0)
+    right, ends = torch.full((4,), 2), 0
+    for _ in range(12):
+        other.load_state_dict(env.state_dict())
+        expected, got = env.step(right).final, other.step(right).final
+        assert torch.equal(got.obs["obs"], expected.obs["obs"])
+        ends += len(expected.index)
+    assert ends >= 4
 
 
 def test_sticky_actions_follow_the_id():

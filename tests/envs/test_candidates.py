@@ -85,6 +85,27 @@ def test_the_command_prints_a_table_and_remembers(
     assert [row["backend"] for row in json.loads(out.read_text())["backends"]] == ["vector", "sync", "pool"]
 
 
+def test_masked_actions_begin_where_their_space_does() -> None:
+    import torch
+    from gymnasium import spaces
+
+    from proximo.core.types import EnvSpec
+
+    for space, expected in (
+        (spaces.Discrete(3, start=1), [3, 1]),
+        (spaces.MultiDiscrete([[1, 2]], start=[[7, -1]]), [[[7, 0]], [[7, -1]]]),
+    ):
+
+        class Env:
+            spec = EnvSpec("Toy-v0", {}, space, 2, torch.device("cpu"), mask_key="mask")
+
+        mask = torch.tensor([[False, False, True], [True, False, False]])
+        if isinstance(space, spaces.MultiDiscrete):
+            mask = torch.tensor([[True, False, True], [True, True, False]])
+        drawn = candidates._random(Env())({"mask": mask})  # type: ignore[arg-type]
+        assert drawn.tolist() == expected
+
+
 def test_masked_actions_are_drawn_from_what_is_allowed() -> None:
     import torch
     from gymnasium import spaces

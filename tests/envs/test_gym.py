@@ -151,6 +151,16 @@ def test_numbers_of_info_and_success():
     assert env.step(actions(2, 2)).info["success"].isnan().all()
 
 
+def test_a_number_may_be_logged_that_also_tells_success():
+    env = make("env_toys:Counter", n=2, kwargs={"length": 1}, info=("is_success",))
+    env.reset(0)
+    info = env.step(actions(2, 0)).info
+    assert {name: values.tolist() for name, values in info.items()} == {
+        "is_success": [1.0, 0.0],
+        "success": [1.0, 0.0],
+    }
+
+
 @pytest.mark.parametrize("kind", ["multi", "binary", "box"])
 def test_actions_arrive_in_the_type_and_shape_of_their_space(kind):
     env = make("env_toys:Multi", n=2, kwargs={"kind": kind})
@@ -245,6 +255,22 @@ def test_configure_calls_the_environments_own_method():
     assert env.step(actions(0)).terminated.all()
     with pytest.raises(UserError, match="size"):
         env.configure({"size": 1})
+    env.configure({"length": 0})
+    with pytest.raises(RunError) as caught:
+        env.reset(5)
+    assert str(caught.value) == (
+        f"env_toys:Configured, environment 0 (episode 0, seed {integer_seed(5, 'env', 0, 0)}), at reset, "
+        "given length=0, raised ValueError: too short"
+    )
+
+
+def test_nothing_to_configure_is_no_call():
+    """Without arguments the method would fail, or set defaults over what the constructor was given."""
+    for env_id in ("env_toys:Configured", "env_toys:Defaulting"):
+        env = make(env_id, n=1, kwargs={"length": 5})
+        env.configure({})
+        env.reset(0)
+        assert [env.step(actions(0)).terminated.item() for _ in range(5)] == [False] * 4 + [True]
 
 
 def test_configure_names_what_is_unknown_and_what_there_is():
@@ -259,3 +285,7 @@ def test_render_shows_the_first_copy():
     env.step(actions(0, 0))
     assert env.render().max() == 1
     env.close()
+
+
+def test_what_the_environment_declares_is_passed_on():
+    assert make("CartPole-v1", backend="sync").metadata["render_fps"] == 50

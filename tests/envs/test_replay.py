@@ -52,6 +52,7 @@ def same(ours, theirs):
         ("env_toys:Counter", 9),
         ("env_toys:InfoMasked", 7),
         ("env_toys:Nested", 6),
+        ("env_toys:Multi", 6),
         ("env_toys:Savable", 6),
         ("Taxi", 20),
     ],
@@ -152,6 +153,14 @@ def test_parameters_come_back_with_the_episodes_that_have_them():
     for twin in (env, other):
         one = torch.ones(2, dtype=torch.int64)
         assert [twin.step(one).reward[0].item() for _ in range(4)] == [3.0, 3.0, 3.0, 7.0]
+
+
+@pytest.mark.parametrize("env_id", ["env_toys:Configured", "env_toys:Defaulting"])
+def test_what_the_constructor_was_given_stays_where_nothing_was_configured(env_id):
+    env, state = saved_after(env_id, 2, kwargs={"length": 5})
+    other = make_env(EnvConfig(id=env_id, num_envs=2, kwargs={"length": 5}))
+    other.load_state_dict(state)
+    assert same(play(env, 9, 2), play(other, 9, 2))
 
 
 def test_wrapped_frames_are_restored():

@@ -130,6 +130,21 @@ def test_the_true_return_is_reported_where_a_wrapper_changes_rewards():
     assert second.info["episode_length"].item() == 2.0
 
 
+def test_the_true_return_is_reported_where_an_outer_wrapper_ends_the_episode():
+    import torch
+
+    limit = {"name": "TimeLimit", "kwargs": {"max_episode_steps": 2}}
+    bonus = {"name": "env_toys:Bonus", "kwargs": {"amount": 5.0}}
+    env = make_env(
+        EnvConfig(id="env_toys:Counter", num_envs=1, kwargs={"length": 9}, wrappers=(bonus, limit))
+    )
+    env.reset(0)
+    steps = [env.step(torch.tensor([action])) for action in (1, 2, 0, 1)]
+    assert [step.truncated.item() for step in steps] == [False, True, False, True]
+    assert [step.info["episode_return"].nan_to_num(-1.0).item() for step in steps] == [-1.0, 3.0, -1.0, 1.0]
+    assert steps[3].info["episode_length"].item() == 2.0
+
+
 def test_backends():
     assert refused(id="CartPole-v1", backend="horses").startswith(
         "env.backend: 'horses' is none of auto, sync"

@@ -10,6 +10,7 @@ from env_toys import Copying, Counter, InfoMasked, Nested, NoMode
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from proximo.config.experiment import EnvConfig
+from proximo.core.collect import Collector
 from proximo.core.rng import integer_seed
 from proximo.core.types import VecEnv
 from proximo.envs.make import make_env
@@ -191,6 +192,51 @@ def test_wrong_requests():
         make_env(EnvConfig(id="Acrobot-v1", backend="vector"))
     with pytest.raises(UserError, match=r"env\.wrappers"):
         make_env(EnvConfig(id="CartPole-v1", backend="vector", wrappers=({"name": "ClipReward"},)))
+
+
+class Configured(NoMode):
+    """A vector environment with a `configure` of its own, whose `close` fails."""
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_fps": 7}
+    size = 1.0
+
+    def configure(self, size):
+        self.size = size
+
+    def reset(self, *, seed=None, options=None):
+        return np.full((self.num_envs, 1), self.size, np.float32), {}
+
+    def step(self, action):
+        obs = np.full((self.num_envs, 1), self.size, np.float32)
+        never = np.zeros(self.num_envs, np.bool_)
+        return obs, np.zeros(self.num_envs), never, never, {}
+
+    def close(self, **kwargs):
+        if self.closed:
+            return
+        # Gymnasium closes what nobody closed once more when it is collected.
+        self.closed = True
+        raise AssertionError("the door is stuck")
+
+
+def test_what_was_configured_comes_back_with_a_checkpoint():
+    """Episodes begin anew, but a curriculum must not fall back to the beginning."""
+    config = EnvConfig(id="env_toys:Configured", num_envs=2)
+    collectors = [Collector(GymVectorEnv(Configured(), config, CPU), 4, 0, CPU) for _ in range(2)]
+    for collector in collectors:
+        collector.reset()
+    collectors[0].env.configure({"size": 5.0})
+    collectors[1].load_state_dict(collectors[0].state_dict())
+    for collector in collectors:
+        collector.env._env.closed = True
+    assert collectors[1].obs["obs"].tolist() == [[5.0], [5.0]]
+
+
+def test_the_rate_of_pictures_and_a_failing_close_are_told():
+    env = GymVectorEnv(Configured(), EnvConfig(id="env_toys:Configured", num_envs=2), CPU)
+    assert env.metadata["render_fps"] == 7
+    with pytest.raises(RunError, match=r"close\(\) raised .*the door is stuck"):
+        env.close()
 
 
 class Bad(Counter):

@@ -241,6 +241,14 @@ def test_random_actions_keep_to_the_mask():
     assert result.returns == [7.0] * 3
 
 
+def test_episodes_end_where_an_outer_wrapper_ends_them(monkeypatch):
+    monkeypatch.setattr(evaluation, "EPISODE_LIMIT", 20)
+    clip = {"name": "ClipReward", "kwargs": {"max_reward": 0.5}}
+    limit = {"name": "TimeLimit", "kwargs": {"max_episode_steps": 3}}
+    result = random_baseline(EnvConfig(id=f"{__file__}:Masked", wrappers=(clip, limit)), 4, seed=0)
+    assert (result.returns, result.lengths, result.cut) == ([3.0] * 4, [3] * 4, 0)
+
+
 @pytest.mark.parametrize(
     "space",
     [

@@ -97,6 +97,8 @@ class Collector:
         }
         if hasattr(self.env, "state_dict"):
             state["env"] = self.env.state_dict()
+        else:
+            state["params"] = dict(getattr(self.env, "params", {}))
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -108,6 +110,8 @@ class Collector:
             self.state = self.move(state["memory"])
             self.episodes.load_state_dict(state["episodes"])
         else:
+            if state["params"]:
+                self.env.configure(state["params"])
             self.reset(rng.integer_seed(self.seed, "resume", int(state["steps"])))
         self.steps = int(state["steps"])
 

@@ -1,4 +1,4 @@
-"""Resets ahead of time: a spare environment beside each copy, reset while there is nothing else to do.
+"""Resets ahead of time: a few spare environments beside the copies, reset while there is nothing else to do.
 
 An episode is a function of its seed and its actions, and the seed of the next one is known before the present one
 ends. So a spare can be reset early and take the place of the copy whose episode ended: the same data, sooner.
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXPENSIVE = ("NetHack", "MiniHack", "NLE")
 """Ids (after their namespace) beginning so are known for resets that cost many steps."""
+COPIES_A_SPARE = 4
 
 
 def expensive(env_id: str) -> bool:
@@ -49,49 +50,71 @@ def _obstacle(env: GymEnv) -> str | None:
     return None
 
 
+def spares_for(copies: int) -> int:
+    """How many spares `copies` environments share.
+
+    Few: every NetHack game takes memory, and while the learner learns, one core cannot reset many more in any case.
+    """
+    return -(-copies // COPIES_A_SPARE)
+
+
 class Spares:
-    """One spare for each copy, with the first observations `[N, ...]` of the episodes they were reset for."""
+    """A few spares, each reset for the next episode of one copy; `obs` are their first observations `[N, ...]`."""
 
     def __init__(self, envs: Sequence[GymEnv], obs: dict[str, Array]) -> None:
-        self.envs = list(envs)
         self.obs = obs
-        self._ready: list[tuple[int, dict[str, Any]] | None] = [None] * len(self.envs)
+        self._free = list(envs)
+        self._ready: dict[int, tuple[GymEnv, int, dict[str, Any]]] = {}
+        """Copy → spare, seed and parameters of the episode that it was reset for."""
         self._failed: dict[int, RunError] = {}
+
+    @property
+    def envs(self) -> list[GymEnv]:
+        """All of them, as they are now."""
+        return [*self._free, *(env for env, _, _ in self._ready.values())]
 
     def forget(self) -> None:
         """Whatever was prepared is for episodes that will not come."""
-        self._ready = [None] * len(self.envs)
+        self._free = self.envs
+        self._ready.clear()
         self._failed.clear()
 
-    def waiting(self, params: dict[str, Any]) -> int | None:
-        """The next spare that is not ready for an episode with these parameters."""
-        for index, ready in enumerate(self._ready):
-            if ready is None or ready[1] is not params:
+    def waiting(self, params: dict[str, Any], lengths: Sequence[int]) -> int | None:
+        """The copy whose next episode a spare should be reset for; None where all spares are ready.
+
+        That of the longest running episode (`lengths` `[N]`), which will probably end first.
+        """
+        for index, (env, _, known) in self._ready.items():
+            if known is not params:
+                del self._ready[index]
+                self._free.append(env)
                 return index
-        return None
+        waiting = [index for index in range(len(lengths)) if index not in self._ready]
+        return max(waiting, key=lambda index: lengths[index]) if self._free and waiting else None
 
     @contextmanager
     def preparing(self, index: int, seed: int, params: dict[str, Any]) -> Iterator[GymEnv]:
         """Around the reset of a spare; that it failed is told when its episode begins, as without spares."""
-        self._ready[index] = seed, params
+        env = self._free.pop()
+        self._ready[index] = env, seed, params
         self._failed.pop(index, None)
         try:
-            yield self.envs[index]
+            yield env
         except RunError as error:
             self._failed[index] = error
 
     def ready(self, index: int, seed: int, params: dict[str, Any]) -> bool:
         """Whether a spare was reset for just this episode."""
-        ready = self._ready[index]
-        return ready is not None and ready[0] == seed and ready[1] is params
+        _, known, given = self._ready.get(index, (None, None, None))
+        return known == seed and given is params
 
     def take(self, index: int, used: GymEnv, obs: dict[str, Array]) -> GymEnv:
         """The spare, for the copy `used`, which becomes the spare; its first observation goes into `obs`."""
+        fresh, _, _ = self._ready.pop(index)
         failed = self._failed.pop(index, None)
-        self._ready[index] = None
+        self._free.append(used if failed is None else fresh)
         if failed is not None:
             raise failed
-        fresh, self.envs[index] = self.envs[index], used
         for key, array in self.obs.items():
             obs[key][index] = array[index]
         return fresh

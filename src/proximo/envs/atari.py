@@ -69,7 +69,8 @@ class AtariGame(gym.Wrapper[Any, Any, Any, Any]):
     """The standard preprocessing around one game; observations `[4, 84, 84]` uint8, the newest picture last.
 
     With `training` a lost life ends the episode, rewards are -1, 0 or 1, and `info` carries the game's true
-    `episode_return` and `episode_length` (in steps of the agent) when the game itself ends.
+    `episode_return` and `episode_length` (in steps of the agent) when the game itself ends. After any other end than
+    a lost life the next reset begins a new game.
     """
 
     def __init__(
@@ -92,22 +93,27 @@ class AtariGame(gym.Wrapper[Any, Any, Any, Any]):
         self._stack = np.zeros((STACK, SIZE, SIZE), np.uint8)
         self.observation_space = Box(0, 255, self._stack.shape, np.uint8)
         self._seed, self._draws, self._random = 0, 0, np.random.Generator(np.random.PCG64(0))
-        self._running, self._pressed = False, 0
+        self._running, self._goes_on, self._pressed = False, False, 0
         self._lives, self._frames, self._length = 0, 0, 0
         self._return = 0.0
 
     def abandon(self) -> None:
         """The next reset begins a new game even if the present one could go on with its next life."""
-        self._running = False
+        self._goes_on = False
+
+    def episode(self) -> dict[str, Any]:
+        """The game's return and length so far; nothing where the next reset only begins its next life."""
+        return {} if self._goes_on else {"episode_return": self._return, "episode_length": self._length}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
         """A new game, or after a lost life the same game's next life."""
-        if self._running:
+        if self._goes_on:
             self._advance(0)
         else:
             self._new_game(seed)
+        self._goes_on = False
         self._serve()
         if not self._running:
             self._new_game(None)
@@ -124,6 +130,8 @@ class AtariGame(gym.Wrapper[Any, Any, Any, Any]):
         if lost and not self._training:
             # In training a reset does it; an agent that never learnt to serve would wait here for ever.
             reward += self._serve()
+        # Any other end, such as a layer above makes, is the game's.
+        self._goes_on = lost and self._training and self._running
         self._lives = self._ale.lives()
         self._stack[:-1] = self._stack[1:]
         self._stack[-1] = self._picture()
@@ -132,19 +140,21 @@ class AtariGame(gym.Wrapper[Any, Any, Any, Any]):
         info: dict[str, Any] = {"lives": self._lives}
         if self._training:
             if not self._running:
-                info["episode_return"], info["episode_length"] = self._return, self._length
+                info.update(self.episode())
             over, reward = over or (lost and not truncated), float(np.sign(reward))
         return self._stack.copy(), reward, over, truncated, info
 
     def state_dict(self) -> dict[str, Any]:
-        """The emulator's memory, the picture stack, the counters and the position in the random numbers."""
+        """The emulator's memory, the pictures, the counters and the position in the random numbers."""
         emulator = self._ale.cloneState(include_rng=True).serialize()
         return {
             "emulator": np.frombuffer(emulator, np.uint8).copy(),
             "stack": self._stack.copy(),
+            "screens": self._screens.copy(),
             "seed": self._seed,
             "draws": self._draws,
             "running": self._running,
+            "goes_on": self._goes_on,
             "pressed": self._pressed,
             "lives": self._lives,
             "frames": self._frames,
@@ -156,10 +166,11 @@ class AtariGame(gym.Wrapper[Any, Any, Any, Any]):
         """Put back what `state_dict` took."""
         emulator = np.asarray(state["emulator"], dtype=np.uint8).tobytes()
         self._ale.restoreState(self._alestate(emulator))
-        self._stack[:] = np.asarray(state["stack"])
+        self._stack[:], self._screens[:] = np.asarray(state["stack"]), np.asarray(state["screens"])
         self._seed, self._draws = int(state["seed"]), int(state["draws"])
         self._random = np.random.Generator(np.random.PCG64(self._seed).advance(self._draws))
-        self._running, self._pressed = bool(state["running"]), int(state["pressed"])
+        self._running, self._goes_on = bool(state["running"]), bool(state["goes_on"])
+        self._pressed = int(state["pressed"])
         self._lives, self._frames = int(state["lives"]), int(state["frames"])
         self._length, self._return = int(state["length"]), float(state["return"])
 

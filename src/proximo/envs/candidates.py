@@ -100,11 +100,13 @@ def _random(env: VecEnv) -> Callable[[Obs], Tensor]:
         sizes = (
             [int(space.n)] if isinstance(space, spaces.Discrete) else [int(n) for n in space.nvec.flatten()]
         )
+        start = torch.as_tensor(space.start)
 
         def masked(obs: Obs) -> Tensor:
             parts = torch.split(obs[mask_key].float(), sizes, dim=-1)
             drawn = torch.cat([torch.multinomial(part, 1) for part in parts], dim=-1)
-            return drawn.squeeze(-1) if discrete else drawn.reshape(len(drawn), *space.shape or ())
+            drawn = drawn.squeeze(-1) if discrete else drawn.reshape(len(drawn), *space.shape or ())
+            return drawn + start
 
         return masked
     batch = batch_space(space, env.spec.num_envs)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from proximo.envs.replay import GymEnv
-from proximo.errors import UserError
+from proximo.envs.replay import GymEnv, describe
+from proximo.errors import RunError, UserError
 
 
 def check_params(env: GymEnv, params: Mapping[str, Any], env_id: str) -> None:
     """`UserError` naming the first parameter that the environment does not have, and what it has."""
+    if not params:
+        return
     target = env.unwrapped
     method = getattr(target, "configure", None)
     if callable(method):
@@ -33,12 +35,20 @@ def check_params(env: GymEnv, params: Mapping[str, Any], env_id: str) -> None:
             raise UserError(f"{env_id} has no parameter {name!r}; {hint}it has: {', '.join(known)}")
 
 
-def apply_params(env: GymEnv, params: Mapping[str, Any]) -> None:
-    """Hand checked parameters to the environment."""
+def apply_params(env: GymEnv, params: Mapping[str, Any], where: Callable[[], str]) -> None:
+    """Hand checked parameters to the environment; RunError beginning with `where()` if it raises."""
+    if not params:
+        # A `configure` without arguments would demand them, or set its own defaults.
+        return
     target = env.unwrapped
     method = getattr(target, "configure", None)
-    if callable(method):
-        method(**params)
-        return
-    for name, value in params.items():
-        setattr(target, name, value)
+    try:
+        if callable(method):
+            method(**params)
+        else:
+            for name, value in params.items():
+                setattr(target, name, value)
+    # SystemExit would end the program as if all were well.
+    except (Exception, SystemExit) as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in params.items())
+        raise RunError(f"{where()} given {given}, raised {describe(error)}") from error

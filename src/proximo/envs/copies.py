@@ -70,8 +70,8 @@ class Copies:
         self.mask_key = self._info_mask.key if self._info_mask else mask_key
         self._discrete = isinstance(self.space, Discrete)
         self._plain = self._raw_leaves[0].key if not self._raw_leaves[0].path else None
-        reports = layer_with(first, "reports_episodes") is not None
-        self.infos = InfoReader(config, count, reports_episodes=reports)
+        self._reports = layer_with(first, "reports_episodes") is not None
+        self.infos = InfoReader(config, count, reports_episodes=self._reports)
         self.episodes = Episodes(config.id, count, first_env)
         self.params: dict[str, Any] = {}
         self.applied: list[dict[str, Any]] = [self.params] * count
@@ -125,6 +125,9 @@ class Copies:
                 if ends or stops:
                     rows.terminated[index], rows.truncated[index] = ends, stops
                     ended.append(index)
+                    if self._reports and "episode_return" not in info:
+                        # A layer above the one that counts has ended the episode.
+                        info = {**info, **layer_with(env, "reports_episodes").episode()}
                 for key in wanted:
                     if key in info:
                         infos.read(index, info)
@@ -150,7 +153,8 @@ class Copies:
         """Reset one spare for the episode that will follow in its place; False where none is left to do."""
         if self._spares is None or self.episodes.seed is None:
             return False
-        index = self._spares.waiting(self.params)
+        history = self.episodes.history
+        index = self._spares.waiting(self.params, [history.length(copy) for copy in range(len(self.envs))])
         if index is None:
             return False
         seed = self.episodes.seed_of(index, ahead=1)
@@ -202,7 +206,9 @@ class Copies:
 
     def _replay(self, index: int, actions: Array, obs: dict[str, Array]) -> None:
         if len(actions):
-            raw, info = replay.replay(self.envs[index], self._listed(actions), self.episodes.name(index))
+            # Copies: environments may change what they are given.
+            given = self._listed(actions.copy())
+            raw, info = replay.replay(self.envs[index], given, self.episodes.name(index))
             self._write(index, raw, obs)
             if self._info_mask is not None:
                 obs[self._info_mask.key][index] = info[self._info_mask.key]
@@ -223,7 +229,7 @@ class Copies:
 
         self.mark[0], self.mark[1] = index, 1
         if self._current[id(env)] is not self.params:
-            apply_params(env, self.params)
+            apply_params(env, self.params, where)
             self._current[id(env)] = self.params
         raw, info = guard.reset(env, self.episodes.seed_of(index, ahead), where)
         self.mark[1] = 0

@@ -45,6 +45,7 @@ class SyncEnv:
         self._device, count = device, len(envs)
         leaves, space = self._copies.leaves, self._copies.space
         self.spec = make_spec(config.id, leaves, space, count, device, self._copies.mask_key)
+        self.metadata: dict[str, Any] = envs[0].metadata or {}
         self._infos = InfoTensors(self._copies.infos.columns, count, device)
         nobody = torch.zeros(0, dtype=torch.int64, device=device)
         self._no_final = Final(nobody, to_tensors(buffers(leaves, 0), device))

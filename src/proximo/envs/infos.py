@@ -21,13 +21,12 @@ class InfoReader:
     """Collects named numbers of one step; a step in which none occur costs nothing."""
 
     def __init__(self, config: EnvConfig, num_envs: int, *, reports_episodes: bool = False) -> None:
-        names = {name: name for name in config.info}
-        names.update({config.success_key: SUCCESS} if config.success_key else {})
-        if reports_episodes:
-            names.update({name: name for name in EPISODE})
-        self.names = tuple(names.items())
-        """Pairs of `info` key and the name its numbers go by."""
-        self.wanted = tuple(names)
+        pairs = [(name, name) for name in config.info]
+        pairs += [(config.success_key, SUCCESS)] if config.success_key else []
+        pairs += [(name, name) for name in EPISODE] if reports_episodes else []
+        self.names = tuple(dict.fromkeys(pairs))
+        """Pairs of `info` key and a name its numbers go by; a key may have two."""
+        self.wanted = tuple(dict.fromkeys(key for key, _ in pairs))
         """Their `info` keys alone."""
         self._num_envs = num_envs
         self._cells: dict[str, Array] = {}

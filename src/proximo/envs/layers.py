@@ -52,13 +52,17 @@ class RawEpisode(gym.Wrapper[Any, Any, Any, Any]):
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Count; at the end add `episode_return` and `episode_length` to `info`."""
+        """Count; at the end add what `episode` tells to `info`."""
         obs, reward, terminated, truncated, info = self.env.step(action)
         self._return += float(reward)
         self._length += 1
         if terminated or truncated:
-            info = {**info, "episode_return": self._return, "episode_length": self._length}
+            info = {**info, **self.episode()}
         return obs, reward, terminated, truncated, info
+
+    def episode(self) -> dict[str, Any]:
+        """Return and length so far; asked for where a layer above ends the episode."""
+        return {"episode_return": self._return, "episode_length": self._length}
 
 
 class FreshWorld(gym.Wrapper[Any, Any, Any, Any]):

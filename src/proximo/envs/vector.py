@@ -71,6 +71,9 @@ class GymVectorEnv:
 
     def __init__(self, env: GymVector, config: EnvConfig, device: torch.device, first_env: int = 0) -> None:
         self._env, self._config, self._device = env, config, device
+        self.metadata = dict(env.metadata)
+        self.params: dict[str, Any] = {}
+        """What `configure` changed so far: a resumed run must change it again."""
         self._mode = autoreset_mode(env)
         self._count, space = env.num_envs, env.single_action_space
         check_action_space(space, config.id)
@@ -158,6 +161,7 @@ class GymVectorEnv:
                 "cannot be changed; use env.backend=sync"
             )
         method(**params)
+        self.params |= params
 
     def render(self) -> Any:
         """The first copy's picture; `RunError` if made without `render_mode`."""
@@ -167,8 +171,11 @@ class GymVectorEnv:
         return frames[0]
 
     def close(self) -> None:
-        """Close it."""
-        self._env.close()
+        """Close it. Raises: RunError where its own `close` raises."""
+        try:
+            self._env.close()
+        except Exception as error:
+            raise RunError(f"{self._config.id}: close() raised {describe(error)}") from error
 
     def _reset_all(self, seed: int) -> tuple[Any, dict[str, Any]]:
         self._episodes.start(seed, [0] * self._count)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from proximo.envs import wire
-from proximo.envs.ahead import resets_ahead
+from proximo.envs.ahead import resets_ahead, spares_for
 from proximo.envs.copies import Copies, Rows
 from proximo.envs.layers import picture
 from proximo.envs.replay import GymEnv, describe, native_owner
@@ -34,6 +34,9 @@ def main(commands: int, answers: int, memory: int, parent: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    for descriptor in (commands, answers, memory):
+        # A program that an environment starts would keep the pipe open, and hide that this process died.
+        os.set_inheritable(descriptor, False)
     threading.Thread(target=_die_with, args=(commands, parent), daemon=True).start()
     worker = Worker(memory)
     watch = select.poll()
@@ -118,7 +121,7 @@ class Worker:
 
         for part in self._slices:
             envs = copies(part.stop - part.start)
-            spares = copies(len(envs)) if resets_ahead(envs[0], given) else []
+            spares = copies(spares_for(len(envs))) if resets_ahead(envs[0], given) else []
             self._groups.append(Copies(envs, given, first_env + part.start, spares))
         first = self._groups[0]
         fps = (first.envs[0].metadata or {}).get("render_fps")
@@ -149,7 +152,8 @@ class Worker:
         """Step a group with the actions in shared memory; everything that follows goes there too."""
         group, rows, view = self._groups[number], self._rows[number], self._views[number]
         self._mark[0] = number
-        ended = group.step(view.action, rows)
+        # A copy: environments may keep what they are given, and the next actions go into the same memory.
+        ended = group.step(view.action.copy(), rows)
         if ended:
             for key, array in rows.obs.items():
                 view.final[key][ended] = array[ended]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +24,8 @@ _START = (
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _STEPS = (b"\0", b"\1")
 """The byte that begins a step of each group."""
-_SECONDS_TO_END = 5.0
+SECONDS_TO_END = 5.0
+"""How long a worker is waited for at the end: first for what it still does, then for its process."""
 
 
 class Died(Exception):
@@ -39,7 +42,9 @@ class WorkerProcess:
         """Answers that have not been read to their end."""
         passed = (commands, answers, memory)
         environment = {**dict.fromkeys(_THREADS, "1"), **os.environ}
-        arguments = [json.dumps(sys.path), *map(str, (*passed, os.getpid()))]
+        # Imports pass over whatever is no string.
+        places = json.dumps([place for place in sys.path if isinstance(place, str)])
+        arguments = [places, *map(str, (*passed, os.getpid()))]
         # Ctrl-C must find it deaf from its first moment on; it inherits what is blocked here.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
@@ -61,9 +66,10 @@ class WorkerProcess:
 
     def send(self, name: str, *arguments: Any) -> None:
         """Begin a request, to be followed by `answer`; that the process is gone is told there."""
+        frame = wire.encode([name, *arguments])
         self._owed += 1
         with suppress(BrokenPipeError):
-            wire.write(self._commands, MESSAGE + wire.encode([name, *arguments]))
+            wire.write(self._commands, MESSAGE + frame)
 
     def answer(self) -> Any:
         """What a request gave; its `UserError` or `RunError`; `Died` where there is no process any more."""
@@ -91,12 +97,13 @@ class WorkerProcess:
             self._rest()
         self._owed -= 1
 
-    def close(self) -> list[str]:
-        """Let it close its environments and end; what went wrong. One that still works is not waited for."""
-        if self._owed or self._commands < 0:
+    def close(self, until: float) -> list[str]:
+        """Let it close its environments and end; what went wrong. It may finish its work `until` that moment."""
+        if self._commands < 0:
             return []
         try:
-            self.ask("close")
+            if self._settled(until):
+                self.ask("close")
         except Died:
             # Had it mattered, a step would have told.
             return []
@@ -104,13 +111,25 @@ class WorkerProcess:
             return [str(error)]
         return []
 
+    def _settled(self, until: float) -> bool:
+        """Whether all that is owed comes before that moment of `time.monotonic`."""
+        watch = select.poll()
+        watch.register(self._answers, select.POLLIN)
+        while self._owed:
+            if not watch.poll(max(0.0, until - time.monotonic()) * 1000):
+                return False
+            # Another trouble was told first, or nobody waits for this any more.
+            with suppress(ProximoError):
+                self.stepped()
+        return True
+
     def end(self, *, kill: bool = False) -> None:
         """Hang up; the process then ends by itself, or is killed (at once with `kill`)."""
         self._hang_up()
         if kill:
             self.process.kill()
         try:
-            self.process.wait(_SECONDS_TO_END)
+            self.process.wait(SECONDS_TO_END)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

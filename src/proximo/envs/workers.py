@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,10 +22,10 @@ from torch import Tensor
 from proximo.config.experiment import EnvConfig
 from proximo.core.halves import join_steps
 from proximo.core.types import Final, Obs, Step
-from proximo.envs.group import Group, part, save
+from proximo.envs.group import Cut, Group, held, part, save
 from proximo.envs.processors import cores
 from proximo.envs.shared import About, Board, create, shares, split
-from proximo.envs.spaces import Array, buffers
+from proximo.envs.spaces import buffers
 from proximo.envs.tensors import (
     InfoTensors,
     action_array,
@@ -34,7 +35,7 @@ from proximo.envs.tensors import (
     to_tensor,
     to_tensors,
 )
-from proximo.envs.worker_process import Died, WorkerProcess
+from proximo.envs.worker_process import SECONDS_TO_END, Died, WorkerProcess
 from proximo.errors import ProximoError, RunError
 
 SOON = 3
@@ -126,7 +127,7 @@ class WorkersEnv:
         info = view.info.copy()
         valid = self._valid[half]
         if cut:
-            lost = self._cut(group, cut)
+            lost = group.cut(cut, view.final)
             reward[lost], terminated[lost], truncated[lost], info[:, lost] = 0.0, False, True, np.nan
             valid = torch.from_numpy(~lost).to(device)
         ended = (terminated | truncated).nonzero()[0]
@@ -150,12 +151,9 @@ class WorkersEnv:
 
     def configure(self, params: Mapping[str, Any]) -> None:
         """Set parameters of the environments from each one's next reset on; `UserError` for unknown names."""
+        for number in range(len(self._workers)):
+            self._alone(number, "configure", dict(params))
         self._params = {**self._params, **params}
-        for number, worker in enumerate(self._workers):
-            try:
-                worker.ask("configure", dict(params))
-            except Died as died:
-                self._restart(number, self._death(number, died), None)
 
     def render(self) -> Any:
         """The first copy's picture; `RunError` if made without `render_mode`."""
@@ -164,8 +162,9 @@ class WorkersEnv:
     def close(self) -> None:
         """Close every copy and end the processes; `RunError` with what a copy's `close` raised."""
         failed: list[str] = []
+        until = time.monotonic() + SECONDS_TO_END
         for worker in self._workers:
-            failed += worker.close()
+            failed += worker.close(until)
         self._end()
         if failed:
             raise RunError(failed[-1])
@@ -178,17 +177,20 @@ class WorkersEnv:
         if self._about.native:
             told = [self._alone(number, "native") for number in range(len(self._workers))]
             native = [state for half in zip(*told, strict=True) for states in half for state in states]
-        return save(self._groups, self.spec.action_space, self._params, native)
+        return save(self._groups, self.spec.action_space, self._params, native, self._board.all.obs)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the running episodes; `RunError` naming copy and key where one does not come back bitwise."""
         if state["seed"] is None:
             return
         check_saved(state, self.spec)
-        self._ask("load", [([part(state, rows) for rows in share],) for share in self._shares])
+        shares = [[held(state, rows) for rows in share] for share in self._shares]
+        self._ask("load", [([given for given, _ in share],) for share in shares])
         self._params = dict(state["params"])
-        for group in self._groups:
+        for half, group in enumerate(self._groups):
             group.load(part(state, group.rows))
+            cuts = [share[half][1] for share in shares]
+            group.lost = {number: cut for number, cut in enumerate(cuts) if cut is not None}
 
     def _making(self, number: int) -> tuple[Any, ...]:
         config = self._config.model_dump(mode="json")
@@ -196,9 +198,11 @@ class WorkersEnv:
         return config, bounds, self._first_env, self._modes
 
     def _episodes(self, number: int) -> list[list[int]]:
-        """The running episode of each of a worker's copies, group by group."""
-        pairs = zip(self._groups, self._shares[number], strict=True)
-        return [group.episodes.index[group.local(rows)] for group, rows in pairs]
+        """The running episode of each of a worker's copies, group by group; the new one where it is lost."""
+        return [
+            [episode + (number in group.lost) for episode in group.episodes.index[group.local(rows)]]
+            for group, rows in zip(self._groups, self._shares[number], strict=True)
+        ]
 
     def _ask(self, name: str, arguments: Sequence[Sequence[Any]]) -> list[Any]:
         """A request to every worker at once; the first trouble is raised when all have answered."""
@@ -217,11 +221,13 @@ class WorkersEnv:
             raise troubles[0]
         return answers
 
-    def _alone(self, number: int, name: str) -> Any:
+    def _alone(self, number: int, name: str, *arguments: Any) -> Any:
+        """A request to one worker between steps, which is started again where it died."""
         try:
-            return self._workers[number].ask(name)
+            return self._workers[number].ask(name, *arguments)
         except Died as died:
-            raise RunError(self._death(number, died)) from died
+            self._restart(number, self._death(number, died))
+        return self._alone(number, name, *arguments)
 
     def _stepped(self, number: int, group: Group) -> bool:
         """Wait for a worker; False where its copies have new episodes instead of a step."""
@@ -230,30 +236,15 @@ class WorkersEnv:
         try:
             self._workers[number].stepped()
         except Died as died:
-            self._restart(number, self._death(number, died), group)
+            self._restart(number, self._death(number, died))
         except RunError as error:
-            self._restart(number, str(error), group)
+            self._restart(number, str(error))
         else:
             self._since[number] += 1
             return True
         return False
 
-    def _cut(self, group: Group, workers: list[int]) -> Array:
-        """The rows `[N]` of workers that were started again; their last observations are what was acted on."""
-        lost = np.zeros(group.count, np.bool_)
-        half = self._groups.index(group)
-        for number in workers:
-            rows = self._shares[number][half]
-            lost[group.local(rows)] = True
-            for key, array in self._board.all.final.items():
-                array[rows] = group.last[key][group.local(rows)]
-            for row in range(*group.local(rows).indices(group.count)):
-                # The action that was sent off meanwhile is none of the new episode's.
-                group.episodes.history.begin(row)
-        group.lost -= set(workers)
-        return lost
-
-    def _restart(self, number: int, reason: str, under_way: Group | None) -> None:
+    def _restart(self, number: int, reason: str) -> None:
         """A new process in the place of a dead one, its copies in new episodes; `RunError` unless so configured."""
         if self._config.on_crash != "restart":
             raise RunError(reason)
@@ -263,10 +254,7 @@ class WorkersEnv:
         self._workers[number].end(kill=True)
         worker = self._workers[number] = WorkerProcess(self._memory)
         for group, rows in zip(self._groups, self._shares[number], strict=True):
-            for row in range(*group.local(rows).indices(group.count)):
-                group.next(row, self._params)
-            if group is not under_way:
-                group.lost.add(number)
+            group.lost[number] = Cut(rows, [self._params] * (rows.stop - rows.start))
         try:
             worker.ask("make", *self._making(number))
             worker.ask("attach", self.spec.num_envs, number, len(self._workers))
