@@ -11,6 +11,8 @@ import torch
 from proximo import Experiment
 from proximo.build import WORK_PER_THREAD, build, choose_threads
 from proximo.core.timer import Timer
+from proximo.envs import winners
+from proximo.envs.classic import BatchClassic
 
 TOYS = str(Path(__file__).parent / "toys.py")
 
@@ -51,3 +53,16 @@ def test_choices_are_printed_and_kept():
     assert "precision: bfloat16 (as configured)" in said
     assert any(line.startswith("env.backend: sync (") for line in said)
     assert built.policy.trunks["actor"].encoder.dtype is torch.bfloat16
+
+
+def test_the_backend_that_is_told_is_the_one_that_was_made():
+    """The `info` that a reward reads changes what can step the copies; what was measured without it does not count."""
+    experiment = Experiment(
+        env={"id": "CartPole-v1", "num_envs": 2},
+        rewards={"near": {"type": "potential", "after": "near", "before": "near_before"}},
+    )
+    winners.remember(experiment.env, "vector")
+    built = build(experiment, torch.device("cpu"), Timer(), lambda line: None)
+    assert isinstance(built.env, BatchClassic)
+    assert built.choices["env"].backend == "batch"
+    assert built.choices["env"].info == ()

@@ -21,6 +21,7 @@ from proximo.core.losses import CloningLoss, CustomLoss, EntropyLoss, PolicyLoss
 from proximo.core.normalize import RewardScaler, statistics_dtype
 from proximo.core.optim import Optimizer
 from proximo.core.overlap import OverlappedCollector
+from proximo.core.own_source import OwnSource
 from proximo.core.ppo import PPO, Parts, normalize_rollout_advantages
 from proximo.core.returns import Recursions
 from proximo.core.streams import Stream
@@ -30,6 +31,7 @@ from proximo.core.warm_start import WarmStart
 from proximo.demos.source import DemoSource
 from proximo.envs.make import choose_backend, make_env
 from proximo.envs.processors import cores
+from proximo.errors import UserError
 from proximo.policies.actor_critic import ActorCritic
 from proximo.policies.precision import choose_precision, convolves
 from proximo.rewards.terms import CustomReward, EnvReward, PotentialReward
@@ -112,7 +114,9 @@ def build_policy(exp: cfg.Experiment, spec: EnvSpec, device: torch.device) -> Ac
 
 def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = print) -> Built:
     """All parts of a training, with fresh state; `say` gets one line per automatic choice."""
-    env = make_env(_telling(exp), device="cpu")
+    telling = _telling(exp)
+    backend, why = choose_backend(telling)
+    env = make_env(telling.model_copy(update={"backend": backend}), device="cpu")
     policy = build_policy(exp, env.spec, device)
     threads, work = choose_threads(exp.threads, policy, exp.ppo.minibatch_size)
     torch.set_num_threads(threads)
@@ -133,7 +137,6 @@ def build(exp: cfg.Experiment, device: torch.device, timer: Timer, say: Say = pr
     say(f"engine: {engine.name} ({reason}); PyTorch threads: {threads} ({work})")
     if convolves(policy):
         say(f"precision: {precision} ({unit})")
-    backend, why = choose_backend(exp.env)
     say(f"env.backend: {backend} ({why})")
     acting = engine.policy(policy)
     source = OverlappedCollector(collector, lambda: engine.actor(acting)) if exp.ppo.overlap else collector
@@ -257,11 +260,19 @@ def _losses(exp: cfg.Experiment, policy_loss: PolicyLoss) -> list[LossTerm]:
 
 
 def _own_sources(exp: cfg.Experiment, spec: EnvSpec) -> list[Source]:
-    return [
-        build_class(resolve(node.type), node.kwargs, exp, spec, where=f"sources.{name}")
-        for name, node in exp.sources.items()
-        if name in exp.shares
-    ]
+    found: list[Source] = []
+    for name, node in exp.sources.items():
+        if name not in exp.shares:
+            continue
+        source = OwnSource(
+            name, build_class(resolve(node.type), node.kwargs, exp, spec, where=f"sources.{name}"), spec
+        )
+        if source.fresh and not exp.from_data_alone:
+            raise UserError(
+                f"sources.{name}: fresh rows come from the environments; a source beside them must say fresh = False"
+            )
+        found.append(source)
+    return found
 
 
 def _demos(

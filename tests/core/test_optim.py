@@ -108,3 +108,13 @@ def test_large_or_strided_parameters_stay_where_they_are():
         optim.step(sum((parameter**2).sum() for parameter in module.parameters()))
         assert [parameter.data_ptr() for parameter in module.parameters()] == addresses
         assert not module.weight.is_contiguous() or module is large
+
+
+def test_the_adaptive_rate_stays_while_it_is_not_steered():
+    one = Optimizer(network(), 1e-3, "adaptive", 0.01, 0.5, 1e-5, 0.0)
+    one.adapt(1e-9)
+    assert one.learning_rate == pytest.approx(1.5e-3)
+    one.steered = False
+    for kl in (1e-9, 1.0):
+        one.adapt(kl)
+    assert one.learning_rate == pytest.approx(1.5e-3)

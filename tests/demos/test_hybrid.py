@@ -351,3 +351,31 @@ def flat(value):
     if isinstance(value, torch.Tensor):
         return value.tolist()
     return {key: flat(entry) for key, entry in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.parametrize("engine", ["native", "eager"])
+def test_observations_that_the_environment_does_not_give_are_left_out(engine, given):
+    base = small(expert={"mix_ratio": 0.5}, engine=engine)
+    data = recorded(base)
+    goal = torch.zeros(data.rows, 2)
+    given(
+        replace(
+            data,
+            obs={**data.obs, "desired_goal": goal},
+            final_obs={**data.final_obs, "desired_goal": goal[: data.episodes]},
+        )
+    )
+    metrics = made(base).ppo.iterate()
+    assert math.isfinite(metrics["loss"])
+
+
+@pytest.mark.parametrize("segment", [16, 64])
+def test_recorded_sequences_are_as_long_as_those_of_the_environments(segment, given):
+    """A memory policy without `ppo.sequence_length`: 32 steps, which a shorter segment does not hold."""
+    base = small(expert={"mix_ratio": 0.5, "segment": segment}, policy={"memory": {"type": "gru", "size": 4}})
+    given(recorded(base))
+    if segment % base.ppo.num_steps:
+        with pytest.raises(UserError, match="multiple"):
+            made(base)
+    else:
+        assert math.isfinite(made(base).ppo.iterate()["loss"])

@@ -73,3 +73,11 @@ def test_a_window_goes_on_after_a_checkpoint_bit_for_bit():
         one, other = window.take(rest), again.take(rest)
         assert one == other
         assert all(math.isfinite(value) for value in one.values())
+
+
+def test_a_name_that_a_resume_adds_begins_empty():
+    before, after = EpisodeWindow([]), EpisodeWindow(["height"])
+    before.take(episodes(3))
+    after.load_state_dict(before.state_dict())
+    assert "info/height" not in after.take([])
+    assert after.take([Episode(1.0, 1, None, {"height": 2.0})])["info/height"] == 2.0

@@ -102,7 +102,11 @@ class _Shuffled:
 
     def _chosen(self, parts: Sequence[Units]) -> Iterator[tuple[list[Units], float]]:
         """The units of each minibatch by source, and the share of the leading source's nominal units among them."""
-        lead, take, others = self._roles([part for part in parts if part.count])
+        filled = [part for part in parts if part.count]
+        if not filled:
+            # Every row only reset an environment.
+            return
+        lead, take, others = self._roles(filled)
         shuffled = self._permuted(lead)
         queues = [(_Queue(self, part), count) for part, count in others]
         for piece in _pieces(shuffled, take):

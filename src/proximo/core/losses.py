@@ -7,6 +7,7 @@ mean squared error without ½; advantages are normalised over the fresh rows of 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -165,12 +166,15 @@ class CloningLoss:
 
 
 class CustomLoss:
-    """A user's callable of `(output, batch)` as a loss term."""
+    """A user's callable of `(output, batch)` as a loss term, with an optional `state_dict`."""
 
     def __init__(self, name: str, weight: float, function: Callable[[Output, Batch], Tensor]) -> None:
         self.name = name
         self.weight = weight
         self.function = function
+        own: Any = function
+        if callable(getattr(own, "state_dict", None)):
+            self.state_dict, self.load_state_dict = own.state_dict, own.load_state_dict
 
     def __call__(self, output: Output, batch: Batch) -> tuple[Tensor, Metrics]:
         """The callable's scalar. Raises: RunError where it raises, or returns something else."""

@@ -38,6 +38,8 @@ class Optimizer:
         self.schedule = schedule
         self.desired_kl = desired_kl
         self.max_grad_norm = max_grad_norm
+        self.steered = schedule == "adaptive"
+        """A minibatch's KL moves the rate; not while the actor is frozen, whose KL is nothing but rounding."""
         self.adam = Adam(self.parameters, learning_rate, eps, weight_decay)
         self._flat: FlatAdam | None = None
 
@@ -55,6 +57,8 @@ class Optimizer:
     def adapt(self, kl: float) -> None:
         """Adaptive schedule (as in rsl_rl): steer the rate so that a minibatch's KL stays near `desired_kl`."""
         low, high = ADAPTIVE_RANGE
+        if not self.steered:
+            return
         if kl > 2.0 * self.desired_kl:
             self.set_rate(max(low, self.learning_rate / 1.5))
         elif 0.0 < kl < 0.5 * self.desired_kl:
@@ -75,7 +79,9 @@ class Optimizer:
             return self._flat.step(loss, self.max_grad_norm)
         self.adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=True)
+        # All tensors in one call where PyTorch can: it cannot on MPS.
+        together = self.parameters[0].device.type != "mps"
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=together)
         self.adam.step()
         return norm.detach()
 

@@ -104,10 +104,13 @@ class PPO:
 def normalize_rollout_advantages(data: Sequence[Evaluated]) -> None:
     """Standardise advantages over the whole rollout: centre fresh rows, scale all by the fresh deviation.
 
-    Beside recorded rows all are clamped, as in a minibatch (core/losses.py, standardize).
+    Beside recorded rows all are clamped, as in a minibatch (core/losses.py, standardize). One row alone, which has no
+    deviation, stays as it is.
     """
     fresh = [entry.advantage[entry.rollout.valid] for entry in data if entry.rollout.fresh]
     rows = torch.cat(fresh or [entry.advantage[entry.rollout.valid] for entry in data])
+    if rows.shape[0] < 2:
+        return
     centre, deviation = rows.mean(), rows.std() + 1e-8
     for entry in data:
         shift = centre if entry.rollout.fresh else 0.0

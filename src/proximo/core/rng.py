@@ -80,9 +80,11 @@ def uniform(key: int, envs: Tensor, first_step: int, steps: int, dim: int) -> Te
 
 def normal(key: int, envs: Tensor, first_step: int, steps: int, dim: int) -> Tensor:
     """`[steps, N, dim]` float32 standard normal, by the inverse of its distribution function."""
-    raw = _shift(bits(key, envs, first_step, steps, dim), 12).to(torch.float64)
+    raw = _shift(bits(key, envs, first_step, steps, dim), 12)
+    # MPS has no float64.
+    raw = (raw.cpu() if raw.device.type == "mps" else raw).to(torch.float64)
     u = (raw + 0.5) * 2.0**-52
-    return (torch.erfinv(2.0 * u - 1.0) * math.sqrt(2.0)).to(torch.float32)
+    return (torch.erfinv(2.0 * u - 1.0) * math.sqrt(2.0)).to(envs.device, torch.float32)
 
 
 def permutation(key: int, index: int, rows: int, device: torch.device) -> Tensor:

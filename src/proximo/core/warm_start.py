@@ -39,6 +39,7 @@ class WarmStart:
 
     def _freeze(self) -> None:
         self.policy.statistics_held = self.active
+        self.optimizer.steered = self.optimizer.schedule == "adaptive" and not self.active
         for parameter in self.actor:
             parameter.requires_grad_(not self.active)
 

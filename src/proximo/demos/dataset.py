@@ -5,7 +5,7 @@ Shapes: `M` recorded steps, one episode after the other; `E` episodes; `K` any n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -155,6 +155,13 @@ class Dataset:
         held_out = min(max(round(fraction * self.episodes), 1), self.episodes - 1)
         valid, train = order[:held_out].sort().values, order[held_out:].sort().values
         return self.select(train), self.select(valid)
+
+    def seen_as(self, keys: Iterable[str]) -> Dataset:
+        """The same data with these observations alone, which the environments also give."""
+        names = list(keys)
+        spaces = self.obs_spaces and {name: self.obs_spaces[name] for name in names}
+        obs, final = ({name: part[name] for name in names} for part in (self.obs, self.final_obs))
+        return replace(self, obs=obs, final_obs=final, obs_spaces=spaces)
 
     def in_environment_form(self) -> Dataset:
         """The same data with actions as the environment took them, for a policy of another head.

@@ -47,6 +47,7 @@ def _source(
     notice = check_fits(data, spec, f"demos.{name}", same_name=not node.other_env)
     if notice is not None:
         say(notice)
+    data = data.seen_as(spec.obs_spaces)
     if data.form not in ("environment", policy.head.form):
         had = data.logp is not None
         data = data.in_environment_form()
@@ -71,7 +72,8 @@ def _source(
         rho_bar=node.rho_bar,
         c_bar=node.c_bar,
         ood=node.ood,
-        sequence_length=(exp.ppo.sequence_length or steps) if policy.recurrent else None,
+        # As long as those of the environments: a minibatch holds both.
+        sequence_length=(exp.ppo.sequence_length or exp.ppo.num_steps) if policy.recurrent else None,
         alone=alone,
         clone=make_clone().requires_grad_(False).eval() if behavior == "cloned" else None,
         held_out=held_out,

@@ -60,7 +60,8 @@ class DemoSource:
             )
         if sequence_length is not None and num_steps % sequence_length:
             raise UserError(
-                f"demos.{name}.segment={num_steps} must be a multiple of ppo.sequence_length={sequence_length}"
+                f"demos.{name}.segment={num_steps} must be a multiple of {sequence_length}, the sequences' length "
+                "(ppo.sequence_length, else ppo.num_steps)"
             )
         self.dataset, self.held_out = dataset, held_out
         self.name = name

@@ -87,7 +87,8 @@ class EpisodeWindow:
         """Restore what `state_dict` gave."""
         self._returns, self._lengths = _column(state["returns"]), _column(state["lengths"])
         self._successes = _column(state["successes"])
-        self._info = {name: _column(state["info"][name]) for name in self._info}
+        # A name that a resume adds begins empty.
+        self._info = {name: _column(state["info"].get(name, ())) for name in self._info}
         self._metrics = {}
         self.count = int(state["count"])
 

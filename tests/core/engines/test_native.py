@@ -17,10 +17,16 @@ from proximo.core.engines.native.recursions import NativeRecursions
 from proximo.core.evaluate import evaluate
 from proximo.core.returns import TORCH
 from proximo.core.timer import Timer
+from proximo.errors import RunError
 
 pytestmark = pytest.mark.skipif(library() is None, reason=f"the native kernels are not built: {INSTALL}")
 
 TOYS = str(Path(__file__).parents[2] / "toys.py")
+TWO_STREAMS = {"streams": {"more": {"gamma": 0.5}}, "rewards": {"again": {"type": "env", "stream": "more"}}}
+THREE_STREAMS = {
+    "streams": {"more": {"gamma": 0.5}, "still": {"gamma": 0.9, "weight": 0.3, "episodic": False}},
+    "rewards": {"again": {"type": "env", "stream": "more"}, "thrice": {"type": "env", "stream": "still"}},
+}
 CPU = torch.device("cpu")
 
 POLICIES = {
@@ -57,18 +63,19 @@ POLICIES = {
     "weight decay": ("CartPole-v1", {}, {"weight_decay": 0.1}),
     "target kl": ("CartPole-v1", {}, {"target_kl": 0.002, "learning_rate": 1e-2}),
     "adaptive": ("CartPole-v1", {}, {"lr_schedule": "adaptive", "learning_rate": 1e-3}),
+    "two streams": ("CartPole-v1", {}, {"value_clip": 0.05}, TWO_STREAMS),
+    "three streams": ("Pendulum-v1", {}, {}, THREE_STREAMS),
 }
-TWO_STREAMS = {"streams": {"more": {"gamma": 0.5}}, "rewards": {"again": {"type": "env", "stream": "more"}}}
 
 
-def prepared(env, policy, ppo, **rest):
+def prepared(env, policy, ppo, rest=None):
     """Parts, the units of one rollout, and the plan; a step away from the first policy, where ratios differ from 1."""
     experiment = Experiment(
         env={"id": env, "num_envs": 4},
         policy=policy,
         engine="eager",
         ppo={"num_steps": 32, "minibatch_size": 64, "epochs": 3, "entropy_coef": 0.01, **ppo},
-        **rest,
+        **(rest or {}),
     )
     built = build(experiment, CPU, Timer(), lambda line: None)
     parts = built.ppo.parts
@@ -110,9 +117,8 @@ def learn_with(engine, built, units, plan):
 @pytest.mark.parametrize("case", [case for case in POLICIES if case != "one-hot"])
 def test_a_whole_update_in_float64(case, level):
     """Three epochs, all minibatches, Adam and stops: parameters, moments and metrics to 1e-9."""
-    rest = TWO_STREAMS if case in ("separate", "value clip") else {}
-    eager, units, plan = prepared(*POLICIES[case], **rest)
-    native, _, _ = prepared(*POLICIES[case], **rest)
+    eager, units, plan = prepared(*POLICIES[case])
+    native, _, _ = prepared(*POLICIES[case])
     units = to_double(units)
     for built in (eager, native):
         built.policy.double()
@@ -242,3 +248,40 @@ def test_parameters_that_were_loaded_are_seen(tmp_path):
     learn_with(Native(other.policy), other, units, plan)
     for a, b in zip(built.policy.parameters(), other.policy.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_without_a_valid_row_nothing_is_learnt():
+    """One step of copies that all only reset: both engines say so in the same way."""
+    built, units, plan = prepared("CartPole-v1", {}, {})
+    units.fields, units.count = {name: entry[:0] for name, entry in units.fields.items()}, 0
+    before = copy.deepcopy(built.policy.state_dict())
+    told = [learn_with(engine, built, units, plan) for engine in (Native(built.policy), Eager())]
+    assert told == [{"epochs": 3.0, "kl_stop": 0.0}] * 2
+    assert all(torch.equal(before[name], entry) for name, entry in built.policy.state_dict().items())
+
+
+def test_a_mask_that_allows_nothing_names_its_environment():
+    built, _, _ = prepared(f"{TOYS}:Masked", {}, {})
+    policy = built.policy
+    obs = {key: entry.clone() for key, entry in built.collector.obs.items()}
+    obs[policy.spec.mask_key][2] = 0
+    with pytest.raises(RunError, match="environment 2 allows no action"):
+        Native(policy).policy(policy).act(obs, {}, built.collector.start, torch.rand(4, policy.noise.dim))
+
+
+@pytest.mark.parametrize("engine", ["native", "eager"])
+def test_the_adaptive_rate_waits_for_the_end_of_the_warm_start(engine):
+    """The frozen actor's KL is rounding, which would drive the rate to its maximum."""
+    experiment = Experiment(
+        env={"id": "Pendulum-v1", "num_envs": 4},
+        engine=engine,
+        warm_start_steps=256,
+        ppo={"num_steps": 64, "minibatch_size": 32, "epochs": 4, "lr_schedule": "adaptive"},
+    )
+    built = build(experiment, CPU, Timer(), lambda line: None)
+    for update in range(2):
+        built.ppo.iterate()
+        built.warm_start.count()
+        if update == 0:
+            assert built.ppo.parts.optimizer.learning_rate == experiment.ppo.learning_rate
+    assert built.ppo.parts.optimizer.learning_rate != experiment.ppo.learning_rate

@@ -116,6 +116,8 @@ class Native:
         assert isinstance(batching, RowBatches)
         self._bind(optimizer)
         fields, count = _joined(parts), sum(part.count for part in parts)
+        if count == 0:
+            return {"epochs": float(plan.epochs), "kl_stop": 0.0}
         streams = self.graph.streams
         rows, keep = self._rows(policy, fields, count, streams)
         batches = batching.plan(parts, plan.epochs)
@@ -184,7 +186,7 @@ class Native:
             value_coef=value.weight if value is not None else 0.0,
             entropy_coef=entropy.weight if entropy is not None else 0.0,
             target_kl=-1.0 if plan.target_kl is None else plan.target_kl,
-            desired_kl=optimizer.desired_kl if plan.adaptive else -1.0,
+            desired_kl=optimizer.desired_kl if plan.adaptive and optimizer.steered else -1.0,
             low_rate=low,
             high_rate=high,
             cloning_coef=cloning,

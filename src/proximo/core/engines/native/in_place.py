@@ -34,8 +34,8 @@ class InPlaceStepping:
         policy.model.ensure_bound()
         obs, action = buffers[f"obs/{policy.direct}"], buffers["action"]
         bounded = policy.bounded(action.shape[1])
-        call, advance = prepare(policy, obs, action, buffers["logp"], noise, bounded)
-        step_act, program, given = library().proximo_act, byref(policy.model.program), byref(call)
+        call = prepare(policy, obs, action, buffers["logp"], noise, bounded)
+        step_act, program, given = library().proximo_act_on, byref(policy.model.program), byref(call)
         theta, memory = policy.model.theta.data_ptr(), policy.model.forward_memory.data_ptr()
         env: Any = collector.env
         step_into, command = env.step_into, _commands(policy, env.spec.action_space, action, bounded)
@@ -52,8 +52,6 @@ class InPlaceStepping:
             acting += clock() - before
             final, info = step_into(command(t), {key: following[t]}, *rows[t])
             note(t, final, info)
-            for name, stride in advance:
-                setattr(call, name, getattr(call, name) + stride)
         waited = clock() - begun - acting
         collector.obs = {key: last}
         mark_starts(collector)

@@ -10,7 +10,7 @@ from typing import Any
 
 from proximo.core.engines.native.sources import digest
 
-ABI = 2
+ABI = 3
 PAD = 16
 MAX_STREAMS = 16
 MAX_ACTIONS = 1024
@@ -144,7 +144,8 @@ def _declared(loaded: Any) -> Any:
         values.argtypes, values.restype = [c_void_p, c_int64, *pointers[:4]], None
         elementary = getattr(loaded, f"proximo_elementary{width}")
         elementary.argtypes, elementary.restype = [c_int64, *pointers[:3]], None
-    loaded.proximo_act.argtypes, loaded.proximo_act.restype = pointers[:4], None
+    for act in (loaded.proximo_act, loaded.proximo_act_on):
+        act.argtypes, act.restype = pointers[:4], None
     loaded.proximo_advantages.argtypes = [c_int64, c_int64, *pointers[:8], c_float, c_float, c_void_p]
     loaded.proximo_advantages.restype = None
     loaded.proximo_discounted.argtypes = [c_int64, c_int64, *pointers[:3], c_double, *pointers[:2]]

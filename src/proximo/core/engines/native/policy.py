@@ -61,8 +61,9 @@ class NativePolicy:
         count = vector.shape[0]
         mask = None
         if graph.mask_key is not None:
-            mask = mask_bytes(module, obs)
-            module.check_mask(mask)
+            allowed = module.mask(obs)
+            module.check_mask(allowed)
+            mask = allowed.contiguous().view(torch.uint8)
         action = torch.empty(count, graph.actions) if self.gaussian else None
         choice = None if self.gaussian else torch.empty(count, dtype=torch.int64)
         logp = torch.empty(count)

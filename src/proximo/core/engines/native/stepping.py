@@ -31,8 +31,8 @@ class NativeStepping:
         policy.model.ensure_bound()
         obs, action = buffers[f"obs/{policy.direct}"], buffers["action"]
         bounded = policy.bounded(action.shape[1])
-        call, advance = prepare(policy, obs, action, buffers["logp"], noise, bounded)
-        step_act, program = library().proximo_act, byref(policy.model.program)
+        call = prepare(policy, obs, action, buffers["logp"], noise, bounded)
+        step_act, program = library().proximo_act_on, byref(policy.model.program)
         theta, memory = policy.model.theta.data_ptr(), policy.model.forward_memory.data_ptr()
         given, env, clock = byref(call), collector.env, time.perf_counter
         seen, key, sparse = obs.numpy(), policy.direct, collector.tape.sparse
@@ -50,15 +50,14 @@ class NativeStepping:
             terminated[t], truncated[t] = step.terminated.numpy(), step.truncated.numpy()
             sparse(t, step.final, step.info)
             collector.obs = step.obs
-            for name, stride in advance:
-                setattr(call, name, getattr(call, name) + stride)
         mark_starts(collector)
         return waited
 
 
 def prepare(
     policy: Any, obs: Tensor, action: Tensor, logp: Tensor, noise: Tensor, bounded: Tensor | None
-) -> tuple[CallActing, list[tuple[str, int]]]:
+) -> CallActing:
+    """The first step of a rollout for the kernels: `obs` `[T, N, D]`, `action`, `logp` and `noise` likewise."""
     mean, std, clip = policy.normalizer.moments_of(policy.direct)
     noise = noise.contiguous()
     call = CallActing(count=obs.shape[1], obs_clip=clip)
@@ -69,9 +68,9 @@ def prepare(
     if bounded is not None:
         call.low, call.high, call.bounded = (x.data_ptr() for x in (*policy.bounds, bounded))
     for name, tensor in moving.items():
+        assert tensor.is_contiguous()
         setattr(call, name, tensor.data_ptr())
-    strides = [(name, tensor.stride(0) * tensor.element_size()) for name, tensor in moving.items()]
-    return call, strides
+    return call
 
 
 def mark_starts(collector: Recorder) -> None:
@@ -98,7 +97,7 @@ class FusedStepping:
         obs, action = buffers[f"obs/{policy.direct}"], buffers["action"]
         steps, envs = action.shape[:2]
         bounded = policy.bounded(envs)
-        call, _ = prepare(policy, obs, action, buffers["logp"], noise, bounded)
+        call = prepare(policy, obs, action, buffers["logp"], noise, bounded)
         obs[0] = collector.obs[policy.direct]
         last = torch.empty_like(obs[0])
         finals = torch.empty(steps * envs, obs.shape[2])

@@ -34,7 +34,7 @@ EXPORT int proximo_limit(int wanted) {
     level = wanted < has ? (wanted < 0 ? 0 : wanted) : has;
     return level;
 }
-EXPORT int proximo_abi(void) { return 2; }
+EXPORT int proximo_abi(void) { return 3; }
 #ifndef PROXIMO_SOURCES
 #define PROXIMO_SOURCES ""
 #endif

@@ -133,11 +133,11 @@ Answer help(Fleet &f) {
     return TOOK;
 }
 
-// Steps simulation n unless another thread has begun it.
-void insist(Fleet &f, int64_t n) {
+// Steps simulation n unless another thread has begun it; false where all mjData are in use.
+bool insist(Fleet &f, int64_t n) {
     {
         Hold hold(f);
-        if (f.simulations[n].stage.load(std::memory_order_relaxed) != WAITING) return;
+        if (f.simulations[n].stage.load(std::memory_order_relaxed) != WAITING) return true;
         int64_t from = -1;
         for (int64_t k = 0; !f.spares && from < 0 && k < f.count; k++)
             if (f.simulations[k].stage.load(std::memory_order_acquire) == DONE) from = k;
@@ -146,10 +146,11 @@ void insist(Fleet &f, int64_t n) {
             f.spare[f.spares++] = f.simulations[from].next;
             f.simulations[from].stage.store(WAITING, std::memory_order_relaxed);
         }
-        if (!f.spares) return;  // those under way have them
+        if (!f.spares) return false;  // those under way have them
         begin(f.simulations[n], f.spare[--f.spares]);
     }
     compute(f, n);
+    return true;
 }
 
 uint64_t next_round(Fleet &f, uint64_t seen) {
@@ -250,10 +251,7 @@ EXPORT int64_t proximo_fleet_result(void *fleet, int64_t n) {
     int stage;
     for (Patience p; (stage = s.stage.load(std::memory_order_acquire)) != DONE;) {
         if (stage == IDLE) return s.shown;
-        if (stage == WAITING)
-            insist(f, n);
-        else if (help(f) != TOOK)
-            p.wait();
+        if (stage == WAITING ? !insist(f, n) : help(f) != TOOK) p.wait();
     }
     Hold hold(f);
     f.spare[f.spares++] = s.shown;
