@@ -59,7 +59,7 @@ def _build(side: str, folder: str) -> Any:
     from proximo.core.timer import Timer
 
     name, *overrides = side.split(",")
-    (workload,) = choose([name])
+    (workload,), _ = choose([name])
     experiment = load_experiment(
         settings(workload.as_dict(), folder), [*workload.overrides, "hooks={}", *overrides]
     )

@@ -103,8 +103,15 @@ def _settings(found: dict[str, tuple[dict[str, Any], dict[str, Any]]], ordered: 
         made = Workload(**{**given, "overrides": tuple(given["overrides"]), "hidden": tuple(given["hidden"])})
         lines.append(
             f"- **{name}**: {made}. Proximo: engine {own['engine']}, env.backend {own['backend']}{only}."
+            f"{_differences(result['rows'])}"
         )
     return [*lines, ""]
+
+
+def _differences(rows: dict[str, list[dict[str, Any]]]) -> str:
+    """What peers cannot do as the others do, in their own words."""
+    told = [f"{peer}: {found[0]['differs']}" for peer, found in rows.items() if found[0].get("differs")]
+    return f" Differs, for want of a setting, {'. '.join(told)}." if told else ""
 
 
 if __name__ == "__main__":

@@ -204,6 +204,16 @@ def test_a_peer_that_is_not_installed_is_named_with_its_cure() -> None:
     assert peers.choose(["none"], {}) == ([], [])
 
 
+def test_a_workload_that_cannot_run_here_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"mujoco", "ale_py"}
+    monkeypatch.setattr(workloads.importlib.util, "find_spec", lambda name: name if name in there else None)
+    chosen, absent = workloads.choose(None)
+    assert [workload.name for workload in chosen] == ["W1", "W1-sync", "W2a", "W2b", "W4", "W5"]
+    assert absent == ["W3: minihack is not installed: pip install 'proximo[nethack]'"]
+    with pytest.raises(UserError, match=r"W3: minihack is not installed"):
+        workloads.choose(["W1", "W3"])
+
+
 def test_bench_help_needs_no_torch() -> None:
     code = "import sys, proximo.cli.bench, proximo.bench.workloads, proximo.bench.compare, proximo.bench.measure\n"
     code += "assert 'torch' not in sys.modules and 'psutil' not in sys.modules"

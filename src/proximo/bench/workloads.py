@@ -5,6 +5,7 @@ The numbers behind a workload reach each measured process as one JSON object; no
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -109,12 +110,36 @@ WORKLOADS: dict[str, Workload] = {
 """All workloads by name; `-64`: the peers as ever, Proximo with as many rows from 64 environments; `-threads`,
 `-envpool`: Proximo with this `env.backend`."""
 
-STANDARD = ("W1", "W1-sync", "W2a", "W2b", "W5")
+STANDARD = ("W1", "W1-sync", "W2a", "W2b", "W3", "W4", "W5")
+_NEEDS = {
+    "HalfCheetah": ("mujoco", "mujoco"),
+    "MiniHack": ("minihack", "nethack"),
+    "ALE/": ("ale_py", "atari"),
+}
+"""Beginning of an environment's id → the module it needs and the extra that brings it."""
 
 
-def choose(names: list[str] | None) -> list[Workload]:
-    """The workloads of these names; UserError naming one that does not exist."""
-    for name in names or ():
+def choose(names: list[str] | None) -> tuple[list[Workload], list[str]]:
+    """The workloads of these names (default: all that can run here), and one line for each that is left out.
+
+    Raises: UserError for one that does not exist, or was asked for and cannot run here.
+    """
+    chosen, absent = [], []
+    for name in names or STANDARD:
         if name not in WORKLOADS:
             raise UserError(f"{name}: no such workload; there are {', '.join(WORKLOADS)}")
-    return [WORKLOADS[name] for name in names or STANDARD]
+        missing = _missing(WORKLOADS[name].env)
+        if missing is None:
+            chosen.append(WORKLOADS[name])
+        elif names:
+            raise UserError(f"{name}: {missing}")
+        else:
+            absent.append(f"{name}: {missing}")
+    return chosen, absent
+
+
+def _missing(env: str) -> str | None:
+    for beginning, (module, extra) in _NEEDS.items():
+        if env.startswith(beginning) and importlib.util.find_spec(module) is None:
+            return f"{module} is not installed: pip install 'proximo[{extra}]'"
+    return None

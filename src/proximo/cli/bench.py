@@ -11,7 +11,7 @@ from typing import Any
 from proximo.errors import UserError
 
 EXAMPLES = """examples:
-  proximo bench                                        every installed peer, workloads W1 W1-sync W2a W2b W5
+  proximo bench                                        every installed peer, workloads W1 to W5
   proximo bench --workloads W1 --peers sb3 cleanrl --repeats 5 --out bench.json
   proximo bench --peers none ppo.epochs=1              Proximo alone, with a setting of its own
   proximo bench env HalfCheetah-v5 --num-envs 16       which env.backend is fastest here"""
@@ -60,14 +60,15 @@ def _peers(args: argparse.Namespace) -> int:
     if args.repeats < 1 or args.steps_scale <= 0:
         raise UserError("--repeats must be at least 1 and --steps-scale above 0")
     _check_writable(args.out)
-    chosen = [workload.scaled(args.steps_scale) for workload in workloads.choose(args.workloads)]
+    able, left_out = workloads.choose(args.workloads)
+    chosen = [workload.scaled(args.steps_scale) for workload in able]
     # Measured processes run in a folder of their own; a virtual environment's link must stay a link.
     python = str(Path(args.python).absolute()) if "/" in args.python else args.python
     have = peers.installed(python) if args.peers != ["none"] else {}
     sides, absent = peers.choose(args.peers, have)
     scripts = peers.find_scripts(args.scripts) if sides else None
     plan = compare.Plan(chosen, sides, scripts, python, args.repeats, tuple(args.items), args.timeout)
-    for line in [*absent, *filter(None, [compare.busy()])]:
+    for line in [*left_out, *absent, *filter(None, [compare.busy()])]:
         print(line, flush=True)
     results = compare.run(plan, lambda text: print(text, flush=True) if args.verbosity >= 0 else None)
     for workload in chosen:
