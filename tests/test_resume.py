@@ -188,6 +188,24 @@ def test_resume_is_bitwise(tmp_path, case):
     assert rows(whole.run) == rows(copy)
 
 
+@pytest.mark.skipif(library() is None, reason=f"the native kernels are not built: {INSTALL}")
+@pytest.mark.parametrize(("began", "goes_on"), [("native", "eager"), ("eager", "native")])
+def test_a_run_goes_on_with_another_engine(tmp_path, began, goes_on):
+    """Weights and Adam's moments are all that an engine leaves behind, to rounding."""
+    given = {"ppo": {"total_steps": 384}, "engine": began}
+    whole = train(experiment(tmp_path, "Pendulum-v1", **given), verbosity=-1).run
+    cut = tmp_path / "cut"
+    half(whole, cut)
+    resume(cut, [f"engine={goes_on}"], verbosity=-1)
+    one, other = (dict(tensors(checkpoint.load(checkpoint.checkpoints(run)[-1]))) for run in (whole, cut))
+    assert one.keys() == other.keys()
+    compared = [path for path in one if path.startswith(("/policy/", "/optimizer/"))]
+    assert any("exp_avg_sq" in path for path in compared)
+    for path in compared:
+        if isinstance(one[path], torch.Tensor):
+            assert torch.allclose(one[path], other[path], rtol=1e-3, atol=1e-5), path
+
+
 def test_interrupted_evaluations_do_not_move_training(tmp_path):
     """With and without evaluations, videos and checkpoints the weights are the same."""
     plain = experiment(tmp_path, "CartPole-v1")

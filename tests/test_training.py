@@ -6,7 +6,9 @@ import sys
 import pytest
 
 from proximo.config.experiment import Experiment
-from proximo.launch import train
+from proximo.config.load import load_experiment
+from proximo.envs import winners
+from proximo.launch import resume, train
 from proximo.runs import checkpoint
 
 
@@ -35,3 +37,24 @@ def test_training_does_not_import_pytorchs_compiler(tmp_path, engine):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_was_chosen_is_written_into_the_run_and_not_chosen_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    given = Experiment(
+        env={"id": "CartPole-v1", "num_envs": 2},
+        ppo={"num_steps": 16, "minibatch_size": 16, "total_steps": 64},
+        eval={"num_evals": 0},
+        runs_dir=str(tmp_path / "runs"),
+    )
+    assert (given.env.backend, given.engine) == ("auto", "auto")
+    run = train(given, verbosity=-1).run
+    written = load_experiment(run / "experiment.yaml")
+    assert written.env.backend == "batch"
+    assert written.engine in ("native", "eager")
+    assert written.threads == 1
+    winners.remember(given.env, "vector")
+    resume(run, ["ppo.total_steps=128"], verbosity=-1)
+    assert load_experiment(run / "experiment.yaml").env.backend == "batch"
+    fresh = train(given, verbosity=-1).run
+    assert load_experiment(fresh / "experiment.yaml").env.backend == "vector"
