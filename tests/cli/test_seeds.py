@@ -45,6 +45,16 @@ def test_all_seeds_share_a_group_unless_one_is_configured() -> None:
     assert seeds._grouped(load_experiment("X-v0", ["track=[{type: wandb, group: g}]"])) == []
 
 
+@pytest.mark.parametrize(("jobs", "share"), [(1, 8), (2, 4), (3, 2), (16, 2)])
+def test_each_job_has_its_share_of_the_cores(
+    jobs: int, share: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(seeds, "cores", lambda: 8)
+    script = f"import os; print(os.environ['{seeds.SHARE}'])"
+    assert set(seeds._run_all({s: [sys.executable, "-c", script] for s in range(4)}, jobs).values()) == {0}
+    assert re.findall(r"\] (\d+)", capfd.readouterr().out) == [str(share)] * 4
+
+
 def test_two_at_a_time_in_processes_of_their_own(capfd: pytest.CaptureFixture[str]) -> None:
     clock = "print('{}', time.monotonic())"
     script = f"import sys, time; {clock.format('at')}; time.sleep(0.3); {clock.format('to')}; sys.exit(CODE)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 from proximo.config import text
 from proximo.config.experiment import Experiment, WandbTracker
+from proximo.envs.processors import SHARE, cores
 from proximo.errors import UserError
 from proximo.runs.signals import stop_on_signals
 
@@ -115,6 +117,8 @@ def _run_all(commands: dict[int, list[str]], jobs: int, told: Collection[str] = 
     what is handled here is not inherited.
     """
     waiting, codes, stopping = list(commands), dict[int, int](), False
+    # Two trainings that each step MuJoCo on all cores are in each other's way.
+    share = str(max(1, cores() // min(jobs, len(commands))))
     running: dict[int, subprocess.Popen[str]] = {}
     # A handler may put into a simple queue, whatever it interrupts; into `queue.Queue` it may not.
     lines: queue.SimpleQueue[Line] = queue.SimpleQueue()
@@ -123,7 +127,7 @@ def _run_all(commands: dict[int, list[str]], jobs: int, told: Collection[str] = 
             while waiting or running:
                 while waiting and len(running) < jobs:
                     seed = waiting.pop(0)
-                    running[seed] = _start(commands[seed], seed, lines)
+                    running[seed] = _start(commands[seed], seed, lines, {**os.environ, SHARE: share})
                 of, line = lines.get()
                 if of is None:
                     stopping = True
@@ -143,10 +147,17 @@ def _run_all(commands: dict[int, list[str]], jobs: int, told: Collection[str] = 
     return codes
 
 
-def _start(command: list[str], seed: int, lines: queue.SimpleQueue[Line]) -> subprocess.Popen[str]:
+def _start(
+    command: list[str], seed: int, lines: queue.SimpleQueue[Line], environment: dict[str, str]
+) -> subprocess.Popen[str]:
     # A session of its own, so that Ctrl-C reaches it through us, once, and it can write its checkpoint.
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=environment,
     )
 
     def read() -> None:

@@ -68,7 +68,7 @@ def test_a_thousand_episodes_are_bit_for_bit_the_single_clients(mechanism):
     ids=["plain", "omniscient", "summary", "all in one"],
 )
 def test_both_backends_give_the_same_data(wrappers):
-    info = ("rs", "progress", "progress_before", "dropped_out", "missing")
+    info = ("rs", "is_success", "progress", "progress_before", "dropped_out", "missing")
     envs = [make(6, b, wrappers, info, max_sessions=11, threshold=0.5) for b in ("batch", "sync")]
     first, second = (env.reset(3) for env in envs)
     assert set(first) == set(second)

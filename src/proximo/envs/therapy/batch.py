@@ -18,7 +18,7 @@ from proximo.config.experiment import EnvConfig
 from proximo.core.rng import integer_seed
 from proximo.core.types import Final, Obs, Step
 from proximo.envs.hashing import Ints
-from proximo.envs.infos import SUCCESS
+from proximo.envs.infos import InfoReader
 from proximo.envs.registration import THERAPY
 from proximo.envs.spaces import observation_leaves
 from proximo.envs.tensors import check_saved, make_spec, to_tensor, to_tensors
@@ -72,9 +72,7 @@ class BatchTherapy:
         leaves = observation_leaves(single.observation_space, config.id)
         self.spec = make_spec(config.id, leaves, single.action_space, num_envs, device, None)
         self.clients = Clients(num_envs, parameters_of(config.kwargs))
-        self._names = {name: name for name in config.info}
-        if config.success_key:
-            self._names[config.success_key] = SUCCESS
+        self._names = InfoReader(config, num_envs).names
         self._seed: int | None = None
         self._first_env = first_env
         self._episode: Ints = np.zeros(num_envs, np.int64)
@@ -191,7 +189,7 @@ class BatchTherapy:
         if not self._names:
             return {}
         known, info = numbers(outcome), {}
-        for key, name in self._names.items():
+        for key, name in self._names:
             value = np.full(self.spec.num_envs, np.nan, np.float32)
             if key in NUMBERS:
                 value[:] = np.where(outcome.ended, known[key], np.nan) if key == "is_success" else known[key]
