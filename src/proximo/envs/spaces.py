@@ -21,6 +21,8 @@ from proximo.errors import RunError, UserError
 
 Array = npt.NDArray[Any]
 
+_FLOAT32 = np.dtype(np.float32)
+"""Compared with in every step; the scalar type would first become this."""
 _SMALL_INTS = (np.bool_, np.uint8, np.int8, np.int16, np.int32)
 
 
@@ -175,14 +177,14 @@ def fits(leaf: Leaf, value: Any) -> bool:
 
 def all_finite(array: Array) -> bool:
     """Whether a contiguous float array holds no NaN and no infinity."""
-    # One pass of BLAS instead of two of NumPy; a sum that overflowed is looked at again.
+    # One pass of BLAS instead of two of NumPy, and without its warnings; a sum that overflowed is looked at again.
     return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 
 def first_non_finite(arrays: Mapping[str, Array]) -> tuple[str, int] | None:
     """Key and row of the first NaN or infinity in `[rows, ...]` float arrays, or None."""
     for key, array in arrays.items():
-        if array.dtype == np.float32 and not all_finite(array):
+        if array.dtype == _FLOAT32 and not all_finite(array):
             rows = np.isfinite(array).reshape(len(array), -1).all(axis=1)
             return key, int(np.flatnonzero(~rows)[0])
     return None
