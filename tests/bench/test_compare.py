@@ -11,6 +11,7 @@ import pytest
 
 from proximo.bench import compare, peers, workloads
 from proximo.bench.measure import measure
+from proximo.bench.memory import held
 from proximo.bench.table import render
 from proximo.cli.main import main
 from proximo.errors import UserError
@@ -132,6 +133,29 @@ def test_memory_is_of_the_whole_tree() -> None:
     found = measure([sys.executable, "-c", code], 1, 60)
     assert found["memory_of"] == "tree"
     assert 190 < found["memory_mib"] < 500
+
+
+def smaps(*mappings: tuple[str, int, int, int]) -> str:
+    """(name, inode, Rss, Pss) in kB as Linux tells them."""
+    entry = "7f0000-7f1000 r-xp 00000000 fe:01 {1:<10} {0}\nSize: 9 kB\nRss:   {2} kB\nPss:   {3} kB\nVmFlags: rd ex\n"
+    return "".join(entry.format(*mapping) for mapping in mappings)
+
+
+def test_what_other_programs_share_counts_in_full_and_what_the_tree_shares_once() -> None:
+    torch = ("/lib/libtorch.so", 7)
+    # A third process, not of this tree, maps the library too: its proportional size is a third of 600.
+    parent = smaps((*torch, 400, 134), (*torch, 200, 66), ("[heap]", 0, 50, 50))
+    child = smaps((*torch, 500, 166), ("", 0, 30, 30), ("/tmp/game.so (deleted)", 8, 3, 3))
+    assert held([parent, child]) == 1024 * (600 + 50 + 30 + 3)
+    assert held([child]) == 1024 * (500 + 30 + 3)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux has it")
+def test_a_process_alone_holds_what_it_has_resident() -> None:
+    psutil = pytest.importorskip("psutil")
+    assert held([Path("/proc/self/smaps").read_text()]) == pytest.approx(
+        psutil.Process().memory_info().rss, rel=0.1
+    )
 
 
 def test_scaled_workloads_are_whole_rollouts() -> None:

@@ -10,10 +10,15 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from proximo.bench.memory import tree_bytes
+
 SAMPLE_SECONDS = 0.2
-"""Between two looks at the memory of the process tree."""
+"""Between two looks at the memory of one process."""
+TREE_SECONDS = 1.0
+"""Between two looks at that of several, which take some ten milliseconds."""
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 Row = dict[str, Any]
@@ -95,7 +100,7 @@ def _watch(process: subprocess.Popen[Any], deadline: float) -> float | None:
         return None
     import psutil
 
-    peak = 0.0
+    peak, pause = 0.0, SAMPLE_SECONDS
     while process.poll() is None:
         if time.monotonic() > deadline:
             _kill_group(process.pid)
@@ -104,16 +109,17 @@ def _watch(process: subprocess.Popen[Any], deadline: float) -> float | None:
         try:
             top = psutil.Process(process.pid)
             members = [top, *top.children(recursive=True)]
-            # Shared pages count once: proportional sizes where there are several processes.
-            if len(members) == 1:
-                now = float(top.memory_info().rss)
+            alone = len(members) == 1 or not Path("/proc/self/smaps").exists()
+            pause = SAMPLE_SECONDS if alone else TREE_SECONDS
+            if alone:
+                now = float(sum(member.memory_info().rss for member in members))
             else:
-                now = float(sum(member.memory_full_info().pss for member in members))
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
+                now = float(tree_bytes(member.pid for member in members))
+        except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
             now = 0.0
         peak = max(peak, now / 2**20)
         try:
-            process.wait(SAMPLE_SECONDS)
+            process.wait(pause)
         except subprocess.TimeoutExpired:
             continue
     return peak
