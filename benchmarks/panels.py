@@ -49,7 +49,7 @@ def write(
 ) -> None:
     """Write the picture: `words` and `colours` by curve, `levels` (words and dashes) by level line."""
     height = TOP + -(-len(panels) // 2) * (PANEL_H + GAP)
-    width = max(2 * (LEFT + PANEL_W) + 80, LEFT + len(colours) * KEY_W)
+    width = max(2 * (LEFT + PANEL_W) + 80, LEFT + len(colours) * KEY_W - 40)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
         f"<title>Return over environment steps, by arm</title><style>{STYLE}</style>",
